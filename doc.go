@@ -38,7 +38,7 @@
 // node is classed anew, and a session sends only what differs for its node.
 //
 // A session sends a message: control waits on its netmap.Watch, compares the view
-// it sent last with the newest one (netmap.Diff), mapresp encodes the difference.
+// it sent last with the newest one (netmap.View.Since), mapresp encodes the difference.
 //
 // The server asks a node something: control/c2n.go puts a request with a random
 // token on the node's session and waits, with a deadline, for the node to post
