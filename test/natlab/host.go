@@ -22,13 +22,11 @@ import (
 type Host struct {
 	// Name is the machine's host name.
 	Name string
-	// Dir is a scratch folder of the host, seen from inside and outside alike; in
-	// it "home" is the home directory of the host's commands.
-	Dir string
 
 	lab *Lab
 	ns  string
-	pid int // the holder, which keeps the mount namespace alive
+	dir string // where the host's own layers are mounted
+	pid int    // the holder, which keeps the mount namespace alive
 }
 
 // holderScript runs as the first process of a host, in namespaces of its own.
@@ -40,8 +38,8 @@ for d in etc var; do
 	mkdir -p "$2/up/$d" "$2/wk/$d"
 	mount -t overlay natlab -o "lowerdir=/$d,upperdir=$2/up/$d,workdir=$2/wk/$d" "/$d"
 done
-mkdir -p "$2/home"
 mount -t tmpfs natlab /run
+mkdir -p /run/home
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 %s\n' "$1" >/etc/hosts
 rm -f /etc/resolv.conf; : >/etc/resolv.conf
 echo ready
@@ -56,8 +54,8 @@ func (l *Lab) Host(name string) (*Host, error) {
 	if err := l.addNetNS(name); err != nil {
 		return nil, err
 	}
-	h := &Host{lab: l, Name: name, ns: l.netns(name), Dir: filepath.Join(runDir, l.prefix, name)}
-	if err := os.MkdirAll(h.Dir, 0o700); err != nil {
+	h := &Host{lab: l, Name: name, ns: l.netns(name), dir: filepath.Join(runDir, l.prefix, name)}
+	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("natlab: folder of host %s: %w", name, err)
 	}
 	if err := h.hold(); err != nil {
@@ -72,7 +70,7 @@ func (h *Host) hold() error {
 	// ip netns exec and unshare replace themselves, so the process id is the
 	// holder's own.
 	cmd := exec.Command("ip", "netns", "exec", h.ns, "unshare", "--uts", "--mount", "--propagation", "private",
-		"sh", "-ec", holderScript, "holder", h.Name, h.Dir)
+		"sh", "-ec", holderScript, "holder", h.Name, h.dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return fmt.Errorf("natlab: start host %s: %w", h.Name, err)
@@ -124,7 +122,7 @@ func Find(prefix, host string) ([]string, error) {
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 	args = append(h.enter(), args...)
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "HOME="+filepath.Join(h.Dir, "home"))
+	cmd.Env = append(os.Environ(), "HOME=/run/home")
 	cmd.WaitDelay = time.Second // a grandchild may hold the output open
 	return cmd
 }
