@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +35,7 @@ type Traffic struct {
 // may be under way still.
 type Counts struct {
 	Answered int
-	Lost     int
+	Lost     []int         // sequence numbers from 1, in order
 	Gap      time.Duration // the longest time without an answer
 }
 
@@ -98,7 +100,7 @@ func readPing(line string) (seq int, answered, ok bool) {
 func (t *Traffic) Counts() Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Counts{Answered: t.answered, Lost: len(t.missing), Gap: max(t.gap, time.Since(t.last))}
+	return Counts{Answered: t.answered, Lost: slices.Sorted(maps.Keys(t.missing)), Gap: max(t.gap, time.Since(t.last))}
 }
 
 // Stop ends the flow and returns the counts.
