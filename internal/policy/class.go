@@ -1,0 +1,259 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"go4.org/netipx"
+
+	"selvage"
+)
+
+// Class numbers devices that the policy cannot tell apart, from 0. A class belongs
+// to the Compiled that gave it.
+type Class int32
+
+// class is what is known of a Class; immutable.
+type class struct {
+	user  selvage.UserID // the devices' owner, if autogroup:self matters for them; or 0
+	ident bitset         // sets matched by identity
+
+	src, dst bitset // rules with a set that the devices match, as source or destination
+	self     bitset // rules by which the owner reaches the devices as autogroup:self; nil if none
+
+	feedsSrc bitset // rules whose sources the devices' addresses are written for
+	feedsDst bitset // rules with a companion whose destinations they are written for
+	backSrc  bitset // rules of src that have a companion: their destinations are written here
+
+	siblings *growing // the classes of the same owner; nil if user is 0
+}
+
+// classTable holds the classes seen so far. Reading takes no lock.
+type classTable struct {
+	list growingOf[*class]
+	// bySet has, for each set, the classes that match it by identity.
+	bySet []growing
+
+	mu sync.Mutex // guards the fields below
+	// byKey finds a class by what it matches.
+	byKey  map[string]Class
+	byUser map[selvage.UserID]*growing
+}
+
+type growing = growingOf[Class]
+
+// growingOf is a list that one writer at a time appends to while others read.
+type growingOf[T any] struct {
+	p atomic.Pointer[[]T]
+}
+
+func (g *growingOf[T]) all() []T {
+	if p := g.p.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// add appends in place: readers hold a shorter slice and do not look further.
+func (g *growingOf[T]) add(v T) {
+	next := append(g.all(), v)
+	g.p.Store(&next)
+}
+
+func (t *classTable) init(sets int) {
+	t.bySet = make([]growing, sets)
+	t.byKey = make(map[string]Class)
+	t.byUser = make(map[selvage.UserID]*growing)
+}
+
+// Class returns the class of a device. Devices that match the same sources and
+// destinations share one; if rules with autogroup:self reach them, their owner must
+// be the same as well. It is safe for concurrent use, and costs microseconds.
+func (c *Compiled) Class(d Device) Class {
+	ident := newBitset(len(c.sets))
+	switch {
+	case len(d.Tags) > 0:
+		ident.or(c.tagged)
+		for _, t := range d.Tags {
+			ident.or(c.tags[t])
+		}
+	case d.User != 0:
+		ident.or(c.member)
+		ident.or(c.person(d.User).bits)
+	}
+	matched := slices.Clone(ident)
+	matched.or(c.always)
+	for _, a := range d.Addrs {
+		c.addNetworks(matched, a, a)
+	}
+	for _, r := range d.Routes {
+		if selvage.IsExitRoute(r) {
+			matched.or(c.internet)
+			continue
+		}
+		rng := netipx.RangeOfPrefix(r)
+		c.addNetworks(matched, rng.From(), rng.To())
+	}
+	key := matched.appendKey(ident.appendKey(make([]byte, 0, 16*len(ident)+8)))
+	user := selvage.UserID(0)
+	if d.untagged() && c.hasSelf(matched) {
+		user = d.User
+		key = append(key, user.String()...)
+	}
+	t := &c.classes
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if id, ok := t.byKey[string(key)]; ok {
+		return id
+	}
+	return c.addClass(string(key), ident, matched, user)
+}
+
+// addNetworks adds the sets that name a network overlapping first to last.
+func (c *Compiled) addNetworks(b bitset, first, last netip.Addr) {
+	// The networks that begin after last cannot overlap; of the others, going
+	// back, none can once all before end too early.
+	i := sort.Search(len(c.networks), func(i int) bool { return last.Less(c.networks[i].rng.From()) })
+	for i--; i >= 0 && !c.furthest[i].Less(first); i-- {
+		if !c.networks[i].rng.To().Less(first) {
+			b.or(c.networks[i].sets)
+		}
+	}
+}
+
+// hasSelf reports whether a rule with autogroup:self has devices that match these
+// sets as its sources.
+func (c *Compiled) hasSelf(matched bitset) bool {
+	return slices.ContainsFunc(c.selfRules, func(i int) bool { return matched.has(c.rules[i].srcSet) })
+}
+
+// addClass is called with the table locked.
+func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.UserID) Class {
+	n := len(c.rules)
+	k := &class{
+		user: user, ident: ident,
+		src: newBitset(n), dst: newBitset(n),
+		feedsSrc: newBitset(n), feedsDst: newBitset(n), backSrc: newBitset(n),
+	}
+	if user != 0 {
+		k.self = newBitset(n)
+	}
+	for i, ru := range c.rules {
+		back := c.back.has(i)
+		if matched.has(ru.srcSet) {
+			k.src.set(i)
+			if back {
+				k.backSrc.set(i)
+			}
+			if ru.self && user != 0 {
+				k.self.set(i)
+			}
+		}
+		if matched.has(ru.dstSet) {
+			k.dst.set(i)
+		}
+		if ident.has(ru.srcSet) {
+			k.feedsSrc.set(i)
+		}
+		if back && ident.has(ru.dstSet) {
+			k.feedsDst.set(i)
+		}
+	}
+	t := &c.classes
+	id := Class(len(t.list.all()))
+	if user != 0 {
+		if t.byUser[user] == nil {
+			t.byUser[user] = new(growing)
+		}
+		k.siblings = t.byUser[user]
+	}
+	t.byKey[key] = id
+	t.list.add(k) // before the lists that name it
+	for s := range ident.all() {
+		t.bySet[s].add(id)
+	}
+	if k.siblings != nil {
+		k.siblings.add(id)
+	}
+	return id
+}
+
+// Classes returns how many classes are known: they are 0 to Classes()-1.
+func (c *Compiled) Classes() int { return len(c.classes.list.all()) }
+
+func (c *Compiled) class(id Class) *class { return c.classes.list.all()[id] }
+
+// Sees reports whether a device of class a may know of one of class b: whether
+// either may open anything to the other, capabilities included. It is symmetric,
+// takes no lock and allocates nothing.
+func (c *Compiled) Sees(a, b Class) bool { return sees(c.class(a), c.class(b)) }
+
+func sees(a, b *class) bool {
+	return a.src.meets(b.dst) || b.src.meets(a.dst) || a.user != 0 && a.user == b.user
+}
+
+// Viewers returns the classes known so far that see b, in order; b may be among
+// them, since its devices may see one another.
+func (c *Compiled) Viewers(b Class) []Class {
+	list := c.classes.list.all()
+	var out []Class
+	for i, k := range list {
+		if sees(k, list[b]) {
+			out = append(out, Class(i))
+		}
+	}
+	return out
+}
+
+// Feeds reports whether the addresses of src's devices are written into the filters
+// of dst's: whether those filters change when a device joins or leaves src.
+func (c *Compiled) Feeds(src, dst Class) bool {
+	s, d := c.class(src), c.class(dst)
+	return s.feedsSrc.meets(d.dst) || s.feedsDst.meets(d.backSrc) || s.user != 0 && s.user == d.user
+}
+
+// Sources returns the classes known so far whose devices' addresses are written
+// into the filters of dst's devices, in order, and whether there can be any: it is
+// false if the filters depend on nobody's membership. Feeds answers the same for
+// one class.
+func (c *Compiled) Sources(dst Class) (sources []Class, depends bool) {
+	k := c.class(dst)
+	add := func(s int) {
+		if c.sets[s].identity {
+			depends = true
+			sources = append(sources, c.classes.bySet[s].all()...)
+		}
+	}
+	for i := range k.dst.all() {
+		add(c.rules[i].srcSet)
+	}
+	for i := range k.backSrc.all() {
+		add(c.rules[i].dstSet)
+	}
+	if k.user != 0 {
+		depends = true
+		sources = append(sources, k.siblings.all()...)
+	}
+	slices.Sort(sources)
+	return slices.Compact(sources), depends
+}
+
+// NeedsRoutes reports whether the filters of dst's devices say which subnet routes
+// the tailnet has: whether some rule gives them the wildcard as a source.
+func (c *Compiled) NeedsRoutes(dst Class) bool {
+	k := c.class(dst)
+	for i := range k.dst.all() {
+		if c.sets[c.rules[i].srcSet].any {
+			return true
+		}
+	}
+	for i := range k.backSrc.all() {
+		if c.sets[c.rules[i].dstSet].any {
+			return true
+		}
+	}
+	return false
+}

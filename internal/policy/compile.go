@@ -1,0 +1,315 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go4.org/netipx"
+
+	"selvage"
+)
+
+// Person is a user as policies see one.
+type Person struct {
+	ID    selvage.UserID
+	Login string
+	Role  selvage.Role
+}
+
+// Device is a device as policies see one.
+type Device struct {
+	Node selvage.NodeID
+	User selvage.UserID // who owns it; 0 if it has tags
+	Tags []string       // each with "tag:"
+	// Addrs are its own addresses.
+	Addrs []netip.Addr
+	// Routes are those that it advertises and that are approved, exit routes
+	// included.
+	Routes []netip.Prefix
+}
+
+func (d Device) untagged() bool { return d.User != 0 && len(d.Tags) == 0 }
+
+// Compiled is a policy with the people of its tailnet. It is safe for concurrent
+// use. It learns classes as devices are shown to it (Class) and forgets none, so
+// it is replaced, not kept, when the policy or the people change.
+type Compiled struct {
+	pol    *Policy
+	people map[selvage.UserID]*person
+	users  map[string]selvage.UserID // by login
+	inside map[string]map[selvage.UserID]bool
+	ranges []string // the wildcard as a source
+
+	sets  []*set
+	rules []compiledRule
+	back  bitset // rules that have a capability with a companion
+	// selfRules are the rules that have autogroup:self as a destination.
+	selfRules []int
+
+	member, tagged bitset            // sets matched by every untagged, every tagged device
+	tags           map[string]bitset // sets matched by devices with the tag
+	always         bitset            // sets that hold the wildcard
+	internet       bitset            // sets that hold autogroup:internet
+	networks       []network         // sorted by the first address
+	furthest       []netip.Addr      // for each network, the last address of it and those before it
+
+	routes     sync.Map // netip.Prefix to *routeBits
+	routesKept atomic.Int64
+
+	classes classTable
+}
+
+// person is a user and the sets that their untagged devices match.
+type person struct {
+	login string
+	role  selvage.Role
+	bits  bitset
+}
+
+// set is a list of selectors that some rule has as its sources or destinations.
+type set struct {
+	sels     []selector
+	literals []string // what filters say for the selectors that are not by identity
+	any      bool     // has the wildcard
+	danger   bool     // has autogroup:danger-all
+	identity bool     // has selectors by identity
+}
+
+// network is a range that sets name, and those sets.
+type network struct {
+	rng  netipx.IPRange
+	sets bitset
+}
+
+// compiledRule is a rule with its sources and destinations as numbers of sets.
+type compiledRule struct {
+	*rule
+	srcSet int
+	dstSet int // without autogroup:self
+	self   bool
+}
+
+// noPerson is who is not known: the zero values match nothing.
+var noPerson = &person{}
+
+// Compile prepares the policy for the people of a tailnet. Logins of the policy
+// that nobody has select nothing. ranges are the networks that node addresses come
+// from; by default those of Tailscale.
+func (pol *Policy) Compile(people []Person, ranges ...netip.Prefix) *Compiled {
+	c := &Compiled{
+		pol:    pol,
+		people: make(map[selvage.UserID]*person, len(people)),
+		users:  make(map[string]selvage.UserID, len(people)),
+		inside: make(map[string]map[selvage.UserID]bool, len(pol.groups)),
+		tags:   make(map[string]bitset),
+		ranges: wildcardRanges(ranges),
+	}
+	for _, p := range people {
+		login := strings.ToLower(p.Login)
+		c.people[p.ID] = &person{login: login, role: p.Role}
+		c.users[login] = p.ID
+	}
+	for name, g := range pol.groups {
+		in := make(map[selvage.UserID]bool, len(g.logins))
+		for _, login := range g.logins {
+			if id, ok := c.users[login]; ok {
+				in[id] = true
+			}
+		}
+		c.inside[name] = in
+	}
+	c.collectSets()
+	c.indexSets()
+	c.classes.init(len(c.sets))
+	return c
+}
+
+// collectSets gives each distinct list of selectors a number.
+func (c *Compiled) collectSets() {
+	numbers := make(map[string]int)
+	number := func(sels []selector) int {
+		var key strings.Builder
+		for _, s := range sels {
+			fmt.Fprintf(&key, "%d %s %s\n", s.kind, s.name, s.lit)
+		}
+		n, ok := numbers[key.String()]
+		if !ok {
+			n = len(c.sets)
+			numbers[key.String()] = n
+			c.sets = append(c.sets, newSet(sels))
+		}
+		return n
+	}
+	c.rules = make([]compiledRule, len(c.pol.rules))
+	c.back = newBitset(len(c.rules))
+	for i := range c.pol.rules {
+		ru := &c.pol.rules[i]
+		cr := compiledRule{rule: ru, srcSet: number(ru.src)}
+		var dst []selector
+		for _, t := range ru.dst {
+			if t.sel.kind == selSelf {
+				cr.self = true
+			} else {
+				dst = append(dst, t.sel)
+			}
+		}
+		cr.dstSet = number(dst)
+		if cr.self {
+			c.selfRules = append(c.selfRules, i)
+		}
+		for _, app := range ru.app {
+			if companions[app.name] != "" {
+				c.back.set(i)
+			}
+		}
+		c.rules[i] = cr
+	}
+}
+
+func newSet(sels []selector) *set {
+	s := &set{sels: sels}
+	for _, sel := range sels {
+		switch {
+		case sel.kind == selAny:
+			s.any = true
+		case sel.kind == selDanger:
+			s.danger = true
+			s.literals = append(s.literals, "*")
+		case sel.kind == selAddr:
+			s.literals = append(s.literals, sel.lit)
+		case sel.byIdentity():
+			s.identity = true
+		}
+	}
+	return s
+}
+
+// indexSets records, for each fact about a device, the sets that it matches.
+func (c *Compiled) indexSets() {
+	n := len(c.sets)
+	c.member, c.tagged, c.always, c.internet = newBitset(n), newBitset(n), newBitset(n), newBitset(n)
+	domains := make(map[string]bitset)
+	roles := make(map[string]bitset)
+	nets := make(map[netipx.IPRange]bitset)
+	add := func(m map[string]bitset, key string, i int) {
+		if m[key] == nil {
+			m[key] = newBitset(n)
+		}
+		m[key].set(i)
+	}
+	for i, s := range c.sets {
+		for _, sel := range s.sels {
+			switch sel.kind {
+			case selAny, selDanger:
+				c.always.set(i)
+			case selMember:
+				c.member.set(i)
+			case selTagged:
+				c.tagged.set(i)
+			case selInternet:
+				c.internet.set(i)
+			case selTag:
+				add(c.tags, sel.name, i)
+			case selDomain:
+				add(domains, sel.name, i)
+			case selRole:
+				add(roles, sel.name, i)
+			case selUser:
+				c.personSet(c.users[sel.name], i)
+			case selGroup:
+				for id := range c.inside[sel.name] {
+					c.personSet(id, i)
+				}
+			case selAddr:
+				if nets[sel.rng] == nil {
+					nets[sel.rng] = newBitset(n)
+				}
+				nets[sel.rng].set(i)
+			}
+		}
+	}
+	c.indexPeople(domains, roles)
+	for rng, sets := range nets {
+		c.networks = append(c.networks, network{rng, sets})
+	}
+	slices.SortFunc(c.networks, func(a, b network) int {
+		return cmp.Or(a.rng.From().Compare(b.rng.From()), a.rng.To().Compare(b.rng.To()))
+	})
+	var last netip.Addr
+	for _, n := range c.networks {
+		if last.Less(n.rng.To()) {
+			last = n.rng.To()
+		}
+		c.furthest = append(c.furthest, last)
+	}
+}
+
+func (c *Compiled) personSet(id selvage.UserID, i int) {
+	p := c.people[id]
+	if p == nil {
+		return
+	}
+	if p.bits == nil {
+		p.bits = newBitset(len(c.sets))
+	}
+	p.bits.set(i)
+}
+
+func (c *Compiled) indexPeople(domains, roles map[string]bitset) {
+	for _, p := range c.people {
+		_, domain, _ := strings.Cut(p.login, "@")
+		for _, b := range []bitset{domains[domain], roles[string(p.role)], c.adminBits(p, roles)} {
+			if b == nil {
+				continue
+			}
+			if p.bits == nil {
+				p.bits = newBitset(len(c.sets))
+			}
+			p.bits.or(b)
+		}
+	}
+}
+
+// adminBits are the sets of autogroup:admin, which has the owner in it.
+func (c *Compiled) adminBits(p *person, roles map[string]bitset) bitset {
+	if p.role == selvage.RoleOwner {
+		return roles[string(selvage.RoleAdmin)]
+	}
+	return nil
+}
+
+// person returns who has the ID; never nil.
+func (c *Compiled) person(id selvage.UserID) *person {
+	if p := c.people[id]; p != nil {
+		return p
+	}
+	return noPerson
+}
+
+// wildcardRanges returns what "*" means as a source: the networks that node
+// addresses come from, without the part that ChromeOS uses for its own machines.
+func wildcardRanges(prefixes []netip.Prefix) []string {
+	if len(prefixes) == 0 {
+		s := selvage.DefaultSettings("")
+		prefixes = []netip.Prefix{s.IPv4, s.IPv6}
+	}
+	var b netipx.IPSetBuilder
+	for _, p := range prefixes {
+		b.AddPrefix(p)
+	}
+	b.RemovePrefix(netip.MustParsePrefix("100.115.92.0/23"))
+	set, err := b.IPSet()
+	if err != nil {
+		return nil // only an invalid prefix: then "*" selects nothing
+	}
+	var out []string
+	for _, r := range set.Ranges() {
+		out = append(out, rangeText(r))
+	}
+	return out
+}

@@ -1,0 +1,285 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"go4.org/netipx"
+	"tailscale.com/tailcfg"
+
+	"selvage"
+)
+
+// internetRanges is what autogroup:internet means in a filter: all of the public
+// internet, that is without private, carrier-grade NAT and link-local networks.
+var internetRanges = []string{
+	"0.0.0.0-9.255.255.255", "11.0.0.0-100.63.255.255", "100.128.0.0-169.253.255.255",
+	"169.255.0.0-172.15.255.255", "172.32.0.0-192.167.255.255", "192.169.0.0-255.255.255.255",
+	"2000::-3fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+}
+
+// Filter returns the packet filter of a device of class dst: what others may open
+// to it and to the routes that it serves. An empty filter, never nil, blocks
+// everything. members returns the addresses of a class's devices, in any order; it
+// is asked about the classes of Sources only. routes are the approved subnet routes
+// of the tailnet, in any order, without exit routes; they matter if NeedsRoutes
+// says so. Equal facts give equal filters.
+//
+// Entries of a rule's sources are sorted as strings, and rules of equal sources and
+// protocols are one, as the service does both.
+func (c *Compiled) Filter(d Device, dst Class, members func(Class) []netip.Addr, routes ...netip.Prefix) []tailcfg.FilterRule {
+	b := &filterBuilder{
+		c: c, d: d, class: c.class(dst), members: members,
+		rules: []tailcfg.FilterRule{},
+		lists: make(map[int]*sourceList),
+		same:  make(map[string]*sourceList),
+		open:  make(map[string]int),
+	}
+	for _, r := range routes {
+		if !selvage.IsExitRoute(r) {
+			b.routes = append(b.routes, r.String())
+		}
+	}
+	for i := range c.rules {
+		b.rule(i)
+	}
+	return b.rules
+}
+
+// filterBuilder writes one filter.
+type filterBuilder struct {
+	c       *Compiled
+	d       Device
+	class   *class
+	members func(Class) []netip.Addr
+	routes  []string
+
+	rules []tailcfg.FilterRule
+	lists map[int]*sourceList    // by set; -1 is the owner's devices
+	same  map[string]*sourceList // by content
+	open  map[string]int         // the rule for some sources and protocols
+}
+
+// sourceList is the sources of a rule, shared by all rules that have the same.
+type sourceList struct {
+	id  int
+	ips []string // sorted
+}
+
+// ownSet stands for the set of the devices of the device's owner.
+const ownSet = -1
+
+func (b *filterBuilder) rule(i int) {
+	ru := &b.c.rules[i]
+	if b.class.dst.has(i) {
+		if src := b.sources(ru.srcSet); len(src.ips) > 0 {
+			b.opens(ru, src, false)
+		}
+	}
+	if b.class.backSrc.has(i) {
+		if back := b.sources(ru.dstSet); len(back.ips) > 0 {
+			b.companions(ru, back)
+		}
+	}
+	if b.class.self != nil && b.class.self.has(i) {
+		if src := b.sources(ownSet); len(src.ips) > 0 {
+			b.opens(ru, src, true)
+			if b.c.back.has(i) {
+				b.companions(ru, src)
+			}
+		}
+	}
+}
+
+// sources returns what filters say for a set as the sources of a rule.
+func (b *filterBuilder) sources(n int) *sourceList {
+	if l := b.lists[n]; l != nil {
+		return l
+	}
+	var ips []string
+	var classes []Class
+	if n == ownSet {
+		classes = b.class.siblings.all()
+	} else {
+		s := b.c.sets[n]
+		ips = append(ips, s.literals...)
+		if s.any {
+			ips = append(append(ips, b.c.ranges...), b.routes...)
+		}
+		classes = b.c.classes.bySet[n].all()
+	}
+	for _, k := range classes {
+		for _, a := range b.members(k) {
+			ips = append(ips, a.String())
+		}
+	}
+	slices.Sort(ips)
+	ips = slices.Compact(ips)
+	key := strings.Join(ips, ",")
+	l := b.same[key]
+	if l == nil {
+		l = &sourceList{len(b.same), ips}
+		b.same[key] = l
+	}
+	b.lists[n] = l
+	return l
+}
+
+// opens writes what a rule opens to the device, as autogroup:self or otherwise.
+func (b *filterBuilder) opens(ru *compiledRule, src *sourceList, self bool) {
+	for k, protos := range ru.protc {
+		var dsts []tailcfg.NetPortRange
+		for _, t := range ru.dst {
+			for _, ip := range b.targetIPs(t.sel, self) {
+				for _, ports := range t.ports[k] {
+					dsts = append(dsts, tailcfg.NetPortRange{IP: ip, Ports: ports})
+				}
+			}
+		}
+		if len(dsts) == 0 {
+			continue
+		}
+		key := fmt.Sprint(src.id, protos)
+		at, ok := b.open[key]
+		if !ok {
+			at = len(b.rules)
+			b.open[key] = at
+			b.rules = append(b.rules, tailcfg.FilterRule{SrcIPs: src.ips, IPProto: protos})
+		}
+		b.rules[at].DstPorts = append(b.rules[at].DstPorts, dsts...)
+	}
+	if len(ru.app) == 0 {
+		return
+	}
+	var dsts []netip.Prefix
+	for _, t := range ru.dst {
+		dsts = append(dsts, b.targetPrefixes(t.sel, self)...)
+	}
+	caps := make(tailcfg.PeerCapMap, len(ru.app))
+	for _, app := range ru.app {
+		caps[app.name] = app.values
+	}
+	b.grant(src, dsts, caps)
+}
+
+// targetIPs returns what filters say for a destination, if it is this device or
+// something that it serves.
+func (b *filterBuilder) targetIPs(s selector, self bool) []string {
+	if self || s.kind == selSelf {
+		if !self || s.kind != selSelf {
+			return nil
+		}
+	} else if !b.c.matches(s, b.d) {
+		return nil
+	}
+	switch s.kind {
+	case selAny:
+		return []string{"*"}
+	case selAddr:
+		return []string{s.lit}
+	case selInternet:
+		return internetRanges
+	}
+	ips := make([]string, len(b.d.Addrs))
+	for i, a := range b.d.Addrs {
+		ips[i] = a.String()
+	}
+	return ips
+}
+
+// targetPrefixes is targetIPs for capabilities: the wildcard is the device itself.
+func (b *filterBuilder) targetPrefixes(s selector, self bool) []netip.Prefix {
+	ips := b.targetIPs(s, self)
+	switch {
+	case len(ips) == 0 || s.kind == selInternet:
+		return nil
+	case s.kind == selAddr:
+		return s.rng.Prefixes()
+	}
+	return b.own()
+}
+
+// own returns the device's addresses as prefixes.
+func (b *filterBuilder) own() []netip.Prefix {
+	out := make([]netip.Prefix, len(b.d.Addrs))
+	for i, a := range b.d.Addrs {
+		out[i] = netip.PrefixFrom(a, a.BitLen())
+	}
+	return out
+}
+
+// grant writes a rule of capabilities. They are never merged: a client adds up the
+// values of all that match.
+func (b *filterBuilder) grant(src *sourceList, dsts []netip.Prefix, caps tailcfg.PeerCapMap) {
+	if len(dsts) == 0 {
+		return
+	}
+	slices.SortFunc(dsts, netip.Prefix.Compare)
+	b.rules = append(b.rules, tailcfg.FilterRule{
+		SrcIPs:   src.ips,
+		CapGrant: []tailcfg.CapGrant{{Dsts: slices.Compact(dsts), CapMap: caps}},
+	})
+}
+
+// companions tells the device, as a source of the rule, who offers it what.
+func (b *filterBuilder) companions(ru *compiledRule, back *sourceList) {
+	var names []tailcfg.PeerCapability
+	for _, app := range ru.app {
+		if name := companions[app.name]; name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		b.grant(back, b.own(), tailcfg.PeerCapMap{name: nil})
+	}
+}
+
+// routeBits are the rules that reach a route, or that start from it.
+type routeBits struct {
+	src, dst bitset
+}
+
+// maxRouteMemo bounds how many routes UsesRoute remembers.
+const maxRouteMemo = 16384
+
+// UsesRoute reports whether a device of the class may send anything into the route,
+// or be sent anything from it. Exit routes are used by the sources of
+// autogroup:internet and of the wildcard.
+func (c *Compiled) UsesRoute(viewer Class, r netip.Prefix) bool {
+	k := c.class(viewer)
+	rb := c.routeBits(r)
+	return k.src.meets(rb.dst) || k.dst.meets(rb.src)
+}
+
+func (c *Compiled) routeBits(r netip.Prefix) *routeBits {
+	if v, ok := c.routes.Load(r); ok {
+		return v.(*routeBits)
+	}
+	n := len(c.rules)
+	rb := &routeBits{src: newBitset(n), dst: newBitset(n)}
+	from, to := newBitset(len(c.sets)), newBitset(len(c.sets))
+	to.or(c.always)
+	if selvage.IsExitRoute(r) {
+		to.or(c.internet)
+	} else {
+		rng := netipx.RangeOfPrefix(r)
+		from.or(c.always)
+		c.addNetworks(from, rng.From(), rng.To())
+		c.addNetworks(to, rng.From(), rng.To())
+	}
+	for i, ru := range c.rules {
+		if from.has(ru.srcSet) {
+			rb.src.set(i)
+		}
+		if to.has(ru.dstSet) {
+			rb.dst.set(i)
+		}
+	}
+	if c.routesKept.Add(1) <= maxRouteMemo {
+		c.routes.Store(r, rb)
+	}
+	return rb
+}

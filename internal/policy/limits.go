@@ -1,0 +1,23 @@
+package policy
+
+// Limits of a policy. They bound the time and memory that a hostile text can cost;
+// each is far above what a network of 10,000 devices needs.
+const (
+	maxText        = 4 << 20 // bytes of text
+	maxValues      = 300_000 // JSON values in the text
+	maxDepth       = 32      // nested objects and arrays
+	maxDiagnostics = 50      // diagnostics kept of one text
+	maxName        = 255     // bytes of a name or selector
+	maxGroups      = 10_000
+	maxTags        = 10_000
+	maxHosts       = 10_000
+	maxRules       = 20_000 // rules of acls and grants together
+	maxListed      = 20_000 // entries of one list (members of a group, sources of a rule)
+	maxSelectors   = 200_000
+	maxMembers     = 400_000 // members of all groups together
+	maxPortRanges  = 1_024   // port ranges of one destination or grant
+	maxTests       = 10_000
+	// maxWork bounds, before compiling, the sum over all rules of the people that
+	// their sources and destinations name.
+	maxWork = 20_000_000
+)

@@ -1,0 +1,81 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tailscale/hujson"
+	"tailscale.com/tailcfg"
+)
+
+// attrRule is an entry of nodeAttrs.
+type attrRule struct {
+	targets []selector
+	names   []string
+	app     []capability
+}
+
+// funnelPorts is what the attribute "funnel" means beside itself: the ports that a
+// device may open to the internet, as clients read it.
+const funnelPorts tailcfg.NodeCapability = "https://tailscale.com/cap/funnel-ports?ports=443,8443,10000"
+
+// derivedAttrs are the capabilities that the server derives from facts. A policy
+// can name them, as the service allows, but does not set them.
+var derivedAttrs = []string{string(tailcfg.CapabilityAdmin), string(tailcfg.CapabilityOwner)}
+
+func (p *parser) readNodeAttrs(v *hujson.Value, pol *Policy) {
+	els := p.elements(v, "nodeAttrs")
+	for i := range els {
+		what := fmt.Sprintf("nodeAttrs[%d]", i)
+		f := p.fields(&els[i], what, "target", "attr", "app", "ipPool")
+		var a attrRule
+		for _, t := range p.texts(f["target"], "target") {
+			a.targets = append(a.targets, p.selector(t, inTarget, "target="))
+		}
+		for _, t := range p.texts(f["attr"], "attr") {
+			if slices.Contains(derivedAttrs, t.s) {
+				p.warnf(t.off, "take it out", "%s: %q follows from the user's role and is not set by a policy", what, t.s)
+				continue
+			}
+			a.names = append(a.names, t.s)
+		}
+		if f["app"] != nil {
+			for _, m := range p.members(f["app"], "app") {
+				c := capability{name: tailcfg.PeerCapability(m.name.s)}
+				vals := p.elements(m.val, fmt.Sprintf("app[%q]", clip(m.name.s)))
+				for j := range vals {
+					c.values = append(c.values, tailcfg.RawMessage(p.raw(&vals[j])))
+				}
+				a.app = append(a.app, c)
+			}
+		}
+		if f["ipPool"] != nil {
+			p.warnf(f["ipPool"].StartOffset, "", "%s: ipPool is not used by this server yet", what)
+		}
+		pol.attrs = append(pol.attrs, a)
+	}
+}
+
+// CapMap returns the node capabilities that nodeAttrs give the device; not nil.
+// Values are those of all entries that match, in order.
+func (c *Compiled) CapMap(d Device) tailcfg.NodeCapMap {
+	caps := make(tailcfg.NodeCapMap)
+	for _, a := range c.pol.attrs {
+		if !c.anyMatches(a.targets, d) {
+			continue
+		}
+		for _, name := range a.names {
+			if _, ok := caps[tailcfg.NodeCapability(name)]; !ok {
+				caps[tailcfg.NodeCapability(name)] = nil
+			}
+			if name == string(tailcfg.NodeAttrFunnel) {
+				caps[funnelPorts] = nil
+			}
+		}
+		for _, app := range a.app {
+			name := tailcfg.NodeCapability(app.name)
+			caps[name] = append(slices.Clip(caps[name]), app.values...)
+		}
+	}
+	return caps
+}

@@ -1,0 +1,314 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/hujson"
+	"go4.org/netipx"
+)
+
+// Policy is a policy file that was read and checked. It is immutable.
+type Policy struct {
+	text     string
+	warnings []Diagnostic
+	lines    []int // offsets at which lines start
+
+	groups   map[string]*group
+	owners   map[string][]selector // by tag
+	tests    []test
+	rules    []rule // grants, then acls: the order in which filters are written
+	approve  []approver
+	exit     []selector // who may serve exit routes without being asked
+	attrs    []attrRule
+	ssh      []sshRule
+	sshTests []sshTest
+}
+
+// group is a named set of people.
+type group struct {
+	name   string
+	logins []string // in lower case
+}
+
+// host is a named address, network or range.
+type host struct {
+	rng netipx.IPRange
+}
+
+// parser holds what is needed while a text is read.
+type parser struct {
+	*reader
+	groups map[string]*group
+	hosts  map[string]host
+	tags   map[string]bool
+}
+
+// sections are the names of the sections of a policy file.
+var sections = []string{
+	"groups", "tagOwners", "hosts", "acls", "grants", "tests", "ssh", "sshTests",
+	"autoApprovers", "nodeAttrs", "postures", "defaultSrcPosture", "ipsets",
+	"randomizeClientPort", "disableIPv4", "oneCGNATRoute", "derpMap", "$schema",
+}
+
+// Parse reads a policy file and checks it, its tests included. An error is an
+// *Error. It takes bounded time and memory for any text.
+func Parse(policy string) (*Policy, error) {
+	if len(policy) > maxText {
+		return nil, &Error{[]Diagnostic{{
+			Severity: SeverityError,
+			Msg:      fmt.Sprintf("the text has %d bytes; at most %d are allowed", len(policy), maxText),
+			Fix:      "use groups and tags",
+		}}}
+	}
+	p := &parser{
+		reader: newReader([]byte(policy)),
+		groups: make(map[string]*group),
+		hosts:  make(map[string]host),
+		tags:   make(map[string]bool),
+	}
+	pol := &Policy{text: policy, lines: p.lines, groups: p.groups}
+	if root, ok := p.root(); ok {
+		p.policy(root, pol)
+	}
+	if len(p.errs) == 0 {
+		p.runTests(pol)
+	}
+	if len(p.errs) > 0 {
+		ds := append(p.errs, p.warns...)
+		sortDiagnostics(ds)
+		return nil, &Error{ds}
+	}
+	sortDiagnostics(p.warns)
+	pol.warnings = p.warns
+	return pol, nil
+}
+
+// Text returns the text that was parsed.
+func (pol *Policy) Text() string { return pol.text }
+
+// Warnings returns what is odd about the policy but does not refuse it, in the
+// order of the text.
+func (pol *Policy) Warnings() []Diagnostic { return slices.Clone(pol.warnings) }
+
+// HasTag reports whether the policy defines the tag ("tag:name"), in tagOwners.
+func (pol *Policy) HasTag(tag string) bool { _, ok := pol.owners[tag]; return ok }
+
+// Tags returns the tags that the policy defines, sorted.
+func (pol *Policy) Tags() []string { return slices.Sorted(maps.Keys(pol.owners)) }
+
+// line returns the line, from 1, of an offset in the text.
+func (pol *Policy) line(off int) int {
+	i, ok := slices.BinarySearch(pol.lines, off)
+	if ok {
+		i++
+	}
+	return i
+}
+
+// policy reads the sections in the order in which they refer to one another.
+func (p *parser) policy(root *hujson.Value, pol *Policy) {
+	f := p.fields(root, "the policy", sections...)
+	p.readHosts(f["hosts"])
+	p.readGroups(f["groups"])
+	p.readTagOwners(f["tagOwners"], pol)
+	p.refuseUnsupported(f)
+	pol.rules = append(p.grants(f["grants"]), p.acls(f["acls"])...)
+	if len(pol.rules) > maxRules {
+		p.errorf(root.StartOffset, "", "%d rules; at most %d are allowed", len(pol.rules), maxRules)
+	}
+	if f["acls"] == nil && f["grants"] == nil {
+		p.warnf(root.StartOffset, `write "grants": [] to open nothing`, "without acls and grants, every device may reach every other")
+		pol.rules = []rule{openRule(root.StartOffset)}
+	}
+	p.readApprovers(f["autoApprovers"], pol)
+	p.readNodeAttrs(f["nodeAttrs"], pol)
+	if p.boolean(f["randomizeClientPort"], "randomizeClientPort") {
+		pol.attrs = append(pol.attrs, attrRule{targets: []selector{{kind: selAny}}, names: []string{"randomize-client-port"}})
+	}
+	p.readSSH(f["ssh"], pol)
+	p.readTests(f["tests"], pol)
+	p.readSSHTests(f["sshTests"], pol)
+	p.checkWork(pol)
+}
+
+// openRule is what a policy without any rules means.
+func openRule(off int) rule {
+	return rule{
+		off: off, grant: true,
+		src:   []selector{{kind: selAny, name: "*"}},
+		dst:   []target{{sel: selector{kind: selAny, name: "*"}, ports: everyPort}},
+		protc: [][]int{nil},
+	}
+}
+
+// refuseUnsupported refuses what would narrow access but is not enforced, and warns
+// of the rest.
+func (p *parser) refuseUnsupported(f map[string]*hujson.Value) {
+	p.unenforced(f["defaultSrcPosture"], "defaultSrcPosture")
+	for _, name := range []string{"postures", "ipsets"} {
+		if f[name] != nil && len(p.members(f[name], name)) > 0 {
+			p.warnf(f[name].StartOffset, "", "%q is not used by this server yet", name)
+		}
+	}
+	if p.boolean(f["disableIPv4"], "disableIPv4") {
+		p.errorf(f["disableIPv4"].StartOffset, "take it out", "disableIPv4 is not supported by this server yet")
+	}
+	if v := f["derpMap"]; v != nil && len(p.members(v, "derpMap")) > 0 {
+		p.errorf(v.StartOffset, "set up relays in the server's configuration", "derpMap is not read from the policy by this server")
+	}
+	if v := f["oneCGNATRoute"]; v != nil {
+		if t, ok := p.text(v, "oneCGNATRoute"); ok && t.s != "" {
+			p.warnf(t.off, "", "oneCGNATRoute is not used by this server yet")
+		}
+	}
+}
+
+var validHost = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
+func (p *parser) readHosts(v *hujson.Value) {
+	if v == nil {
+		return
+	}
+	ms := p.members(v, "hosts")
+	if len(ms) > maxHosts {
+		p.errorf(v.StartOffset, "", "%d hosts; at most %d are allowed", len(ms), maxHosts)
+		return
+	}
+	for _, m := range ms {
+		t, ok := p.text(m.val, fmt.Sprintf("hosts[%q]", clip(m.name.s)))
+		if !ok {
+			continue
+		}
+		rng, err := parseRange(t.s)
+		switch {
+		case !validHost.MatchString(m.name.s) || len(m.name.s) > maxName:
+			p.errorf(m.name.off, "use letters, digits, dots, dashes and underscores", "hosts[%q]: not a name", clip(m.name.s))
+		case err != nil:
+			p.errorf(t.off, `write an address, a network such as "10.0.0.0/8" or a range`, "hosts[%q]: %q: invalid address", m.name.s, t.s)
+		default:
+			p.hosts[m.name.s] = host{rng}
+		}
+	}
+}
+
+func (p *parser) readGroups(v *hujson.Value) {
+	if v == nil {
+		return
+	}
+	ms := p.members(v, "groups")
+	if len(ms) > maxGroups {
+		p.errorf(v.StartOffset, "", "%d groups; at most %d are allowed", len(ms), maxGroups)
+		return
+	}
+	total := 0
+	for _, m := range ms {
+		what := fmt.Sprintf("groups[%q]", clip(m.name.s))
+		if !strings.HasPrefix(m.name.s, "group:") || m.name.s == "group:" || len(m.name.s) > maxName {
+			p.errorf(m.name.off, fmt.Sprintf("write %q", "group:"+clip(m.name.s)), "%s: group names must start with 'group:'", what)
+			continue
+		}
+		g := &group{name: m.name.s}
+		for _, t := range p.texts(m.val, what) {
+			if total++; total > maxMembers {
+				p.errorf(t.off, "", "groups have more than %d members together", maxMembers)
+				return
+			}
+			p.groupMember(g, t, what)
+		}
+		p.groups[g.name] = g
+	}
+}
+
+func (p *parser) groupMember(g *group, t text, what string) {
+	login := strings.ToLower(strings.TrimSuffix(t.s, "@"))
+	switch {
+	case strings.HasPrefix(t.s, "group:"):
+		p.errorf(t.off, "list the people of both", "%s: %q: group members cannot be recursive", what, t.s)
+	case strings.Contains(t.s, ":"):
+		p.errorf(t.off, "groups hold people; name tags beside the group in the rule", "%s: %q is not a login name", what, t.s)
+	case !validLogin(login):
+		p.errorf(t.off, "", "%s: %q is not a login name", what, t.s)
+	default:
+		g.logins = append(g.logins, login)
+	}
+}
+
+var validTag = regexp.MustCompile(`^tag:[A-Za-z][A-Za-z0-9-]*$`)
+
+func (p *parser) readTagOwners(v *hujson.Value, pol *Policy) {
+	pol.owners = make(map[string][]selector)
+	if v == nil {
+		return
+	}
+	ms := p.members(v, "tagOwners")
+	if len(ms) > maxTags {
+		p.errorf(v.StartOffset, "", "%d tags; at most %d are allowed", len(ms), maxTags)
+		return
+	}
+	for _, m := range ms { // first all names, since tags own tags
+		p.tags[m.name.s] = true
+	}
+	for _, m := range ms {
+		name := m.name.s
+		what := fmt.Sprintf("tagOwners[%q]", clip(name))
+		switch {
+		case !strings.HasPrefix(name, "tag:"):
+			p.errorf(m.name.off, fmt.Sprintf("write %q", "tag:"+clip(name)), "%s: tag names must start with 'tag:'", what)
+		case len(name) > len("tag:") && !isLetter(name[len("tag:")]) || name == "tag:":
+			p.errorf(m.name.off, "", "%s: tag names must start with a letter, after 'tag:'", what)
+		case !validTag.MatchString(name) || len(name) > maxName:
+			p.errorf(m.name.off, "", "%s: tag names have letters, digits and dashes after 'tag:'", what)
+		}
+		pol.owners[name] = p.ownerList(m.val, what)
+	}
+}
+
+func isLetter(b byte) bool { b |= 0x20; return b >= 'a' && b <= 'z' }
+
+// ownerList reads people and tags that may do something.
+func (p *parser) ownerList(v *hujson.Value, what string) []selector {
+	var out []selector
+	for _, t := range p.texts(v, what) {
+		s := p.selector(t, inOwner, what+": ")
+		switch s.kind {
+		case selAny, selAddr, selTagged:
+			p.errorf(t.off, "name users, groups, roles or tags", "%s: %q cannot be an owner", what, t.s)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// checkWork refuses a policy that would take too long to compile: many rules that
+// each name big groups.
+func (p *parser) checkWork(pol *Policy) {
+	work := 0
+	for _, ru := range pol.rules {
+		for _, s := range ru.src {
+			work += p.weight(s)
+		}
+		for _, t := range ru.dst {
+			work += p.weight(t.sel)
+		}
+		if work > maxWork {
+			p.errorf(ru.off, "use fewer or smaller groups", "rules and groups together are too large to compile")
+			return
+		}
+	}
+}
+
+func (p *parser) weight(s selector) int {
+	if g := p.groups[s.name]; g != nil && s.kind == selGroup {
+		return 1 + len(g.logins)
+	}
+	return 1
+}
+
+func groupNames(m map[string]*group) []string { return slices.Sorted(maps.Keys(m)) }
+func hostNames(m map[string]host) []string    { return slices.Sorted(maps.Keys(m)) }
+func (p *parser) tagNames() []string          { return slices.Sorted(maps.Keys(p.tags)) }

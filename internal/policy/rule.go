@@ -1,0 +1,256 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/hujson"
+	"tailscale.com/tailcfg"
+)
+
+// rule is an entry of acls or grants: who may reach what, and how.
+type rule struct {
+	off   int
+	src   []selector
+	dst   []target
+	protc [][]int // the protocol sets that the rule opens, each one filter rule
+	app   []capability
+	grant bool
+}
+
+// target is a destination and what it opens there.
+type target struct {
+	sel selector
+	// ports has, for each protocol set of the rule, the port ranges; a nil entry
+	// opens nothing.
+	ports [][]tailcfg.PortRange
+}
+
+// capability is an application capability that a grant gives.
+type capability struct {
+	name   tailcfg.PeerCapability
+	values []tailcfg.RawMessage
+}
+
+// everyPort opens all ports of one protocol set.
+var everyPort = [][]tailcfg.PortRange{{allPorts}}
+
+// companions are the capabilities that a device is told of in return: who is given
+// the first at another device learns by the second that the device offers it.
+var companions = map[tailcfg.PeerCapability]tailcfg.PeerCapability{
+	tailcfg.PeerCapabilityTaildrive: tailcfg.PeerCapabilityTaildriveSharer,
+	tailcfg.PeerCapabilityRelay:     tailcfg.PeerCapabilityRelayTarget,
+}
+
+// ownCapabilities are the capabilities of the tailscale.com domain that a policy
+// may grant; the server derives the others.
+var ownCapabilities = []string{
+	"tailscale.com/cap/aperture", "tailscale.com/cap/drive", "tailscale.com/cap/golink",
+	"tailscale.com/cap/kubernetes", "tailscale.com/cap/relay", "tailscale.com/cap/secrets",
+	"tailscale.com/cap/tsidp", "tailscale.com/cap/webui",
+}
+
+func (p *parser) acls(v *hujson.Value) []rule {
+	els := p.elements(v, "acls")
+	rules := make([]rule, 0, len(els))
+	for i := range els {
+		rules = append(rules, p.acl(&els[i], fmt.Sprintf("acls[%d]", i)))
+	}
+	return rules
+}
+
+func (p *parser) acl(v *hujson.Value, what string) rule {
+	f := p.fields(v, what, "action", "src", "dst", "proto", "users", "ports", "srcPosture")
+	ru := rule{off: v.StartOffset}
+	p.unenforced(f["srcPosture"], "srcPosture")
+	action, _ := p.text(f["action"], "action")
+	if action.s != "accept" {
+		off := action.off
+		if off < 0 {
+			off = v.StartOffset
+		}
+		p.errorf(off, `write "action": "accept"`, "%s: %q is not a valid action", what, action.s)
+	}
+	proto, _ := p.text(f["proto"], "proto")
+	protos, err := parseProto(proto.s)
+	if err != nil {
+		p.errorf(proto.off, "", "%s: %v", what, err)
+	}
+	ru.protc = [][]int{protos}
+	ru.src = p.sources(p.either(f, "src", "users"))
+	for _, t := range p.texts(p.either(f, "dst", "ports"), "dst") {
+		ru.dst = append(ru.dst, p.aclTarget(t, protos))
+	}
+	p.checkSelf(ru)
+	return ru
+}
+
+// either returns the value of a field or of its older name.
+func (p *parser) either(f map[string]*hujson.Value, name, old string) *hujson.Value {
+	if f[name] != nil && f[old] != nil {
+		p.errorf(f[old].StartOffset, fmt.Sprintf("use %q alone", name), "%q and %q mean the same", name, old)
+	}
+	if f[name] != nil {
+		return f[name]
+	}
+	return f[old]
+}
+
+func (p *parser) aclTarget(t text, protos []int) target {
+	host, ports, ok := splitPorts(t.s)
+	if !ok {
+		p.errorf(t.off, `write "host:port" or "host:*"`, "dst=%q: no port", t.s)
+		return target{ports: make([][]tailcfg.PortRange, 1)}
+	}
+	ranges, err := parsePorts(ports)
+	switch {
+	case err != nil:
+		p.errorf(t.off, `ports are "*", "22", "80,443" or "8000-8999"`, "dst=%q: %v", host, err)
+	case !hasPorts(protos) && !slices.Contains(ranges, allPorts):
+		p.errorf(t.off, `write ":*"`, "dst=%q: the protocol has no ports", t.s)
+	}
+	sel := selector{off: t.off}
+	if err == nil {
+		sel = p.selector(text{host, t.off}, inDest, fmt.Sprintf("dst=%q: ", host))
+	}
+	return target{sel: sel, ports: [][]tailcfg.PortRange{ranges}}
+}
+
+func (p *parser) sources(v *hujson.Value) []selector {
+	var out []selector
+	for _, t := range p.texts(v, "src") {
+		out = append(out, p.selector(t, inSource, "src="))
+	}
+	return out
+}
+
+// checkSelf refuses autogroup:self for sources that are not people: it would give
+// them nothing. The service takes a wildcard in acls and refuses it in grants.
+func (p *parser) checkSelf(ru rule) {
+	i := slices.IndexFunc(ru.dst, func(t target) bool { return t.sel.kind == selSelf })
+	if i < 0 {
+		return
+	}
+	for _, s := range ru.src {
+		switch s.kind {
+		case selUser, selDomain, selGroup, selMember, selRole, selNone:
+			continue
+		case selAny:
+			if !ru.grant {
+				continue
+			}
+		}
+		p.errorf(ru.dst[i].sel.off, "use autogroup:member as the source",
+			"autogroup:self can only be used with users, groups, or supported autogroups")
+		return
+	}
+}
+
+// unenforced refuses a field that would narrow access in a way that this server
+// cannot do yet: leaving it out would open more than the author meant.
+func (p *parser) unenforced(v *hujson.Value, name string) {
+	if v == nil || len(p.elements(v, name)) == 0 {
+		return
+	}
+	p.errorf(v.StartOffset, "take the rule out until then", "%q is not enforced by this server yet, and without it the rule would allow more", name)
+}
+
+func (p *parser) grants(v *hujson.Value) []rule {
+	els := p.elements(v, "grants")
+	rules := make([]rule, 0, len(els))
+	for i := range els {
+		rules = append(rules, p.grant(&els[i], fmt.Sprintf("grants[%d]", i)))
+	}
+	return rules
+}
+
+func (p *parser) grant(v *hujson.Value, what string) rule {
+	f := p.fields(v, what, "src", "dst", "ip", "app", "via", "srcPosture")
+	ru := rule{off: v.StartOffset, grant: true}
+	p.unenforced(f["srcPosture"], "srcPosture")
+	p.unenforced(f["via"], "via")
+	ru.src = p.sources(f["src"])
+	ports := p.grantPorts(f["ip"], &ru)
+	if f["app"] != nil {
+		ru.app = p.capabilities(f["app"])
+	}
+	if len(ru.protc) == 0 && len(ru.app) == 0 {
+		p.errorf(v.StartOffset, `say what it grants, for example "ip": ["*"]`, "%s: ip and app can not both be empty", what)
+	}
+	for _, t := range p.texts(f["dst"], "dst") {
+		sel := p.selector(t, inDest, fmt.Sprintf("dst=%q: ", t.s))
+		if sel.kind == selInternet && len(ru.app) > 0 {
+			p.errorf(t.off, "", "cannot use app grants with autogroup:internet")
+		}
+		ru.dst = append(ru.dst, target{sel: sel, ports: ports})
+	}
+	p.checkSelf(ru)
+	return ru
+}
+
+// grantPorts reads "ip": entries such as "*", "22", "tcp:443", "icmp:*". Entries of
+// the same protocol share a filter rule.
+func (p *parser) grantPorts(v *hujson.Value, ru *rule) [][]tailcfg.PortRange {
+	var ports [][]tailcfg.PortRange
+	index := make(map[string]int)
+	total := 0
+	for _, t := range p.texts(v, "ip") {
+		name, rng, ok := strings.Cut(t.s, ":")
+		if !ok {
+			name, rng = "", t.s
+		}
+		protos, err := parseProto(name)
+		if err == nil && ok && name == "" {
+			err = fmt.Errorf("no protocol before the colon")
+		}
+		var ranges []tailcfg.PortRange
+		if err == nil {
+			ranges, err = parsePorts(rng)
+		}
+		if err == nil && !hasPorts(protos) && !slices.Contains(ranges, allPorts) {
+			err = fmt.Errorf("the protocol has no ports; write %q", name+":*")
+		}
+		if err != nil {
+			p.errorf(t.off, `entries are "*", "22", "80-443", "tcp:443" or "icmp:*"`, "ip=%q: %v", t.s, err)
+			continue
+		}
+		if total += len(ranges); total > maxPortRanges {
+			p.errorf(t.off, "", "ip: more than %d port ranges", maxPortRanges)
+			return nil
+		}
+		key := fmt.Sprint(protos)
+		i, seen := index[key]
+		if !seen {
+			i = len(ru.protc)
+			index[key] = i
+			ru.protc, ports = append(ru.protc, protos), append(ports, nil)
+		}
+		ports[i] = append(ports[i], ranges...)
+	}
+	return ports
+}
+
+func (p *parser) capabilities(v *hujson.Value) []capability {
+	var out []capability
+	for _, m := range p.members(v, "app") {
+		p.checkCapability(m.name)
+		c := capability{name: tailcfg.PeerCapability(m.name.s)}
+		els := p.elements(m.val, fmt.Sprintf("app[%q]", m.name.s))
+		for i := range els {
+			c.values = append(c.values, tailcfg.RawMessage(p.raw(&els[i])))
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func (p *parser) checkCapability(name text) {
+	domain, path, ok := strings.Cut(name.s, "/")
+	switch {
+	case !ok || domain == "" || path == "" || strings.ContainsAny(domain, ": ") || !strings.Contains(domain, "."):
+		p.errorf(name.off, `for example "example.com/cap/name"`, "app[%q]: capability name must have the form {domain}/{path}", clip(name.s))
+	case (domain == "tailscale.com" || strings.HasSuffix(domain, ".tailscale.com")) && !slices.Contains(ownCapabilities, name.s) && !strings.HasPrefix(name.s, "tailscale.com/cap/conn25/"):
+		p.errorf(name.off, "grantable there are "+strings.Join(ownCapabilities, ", "), "app[%q]: capability name must not be in the tailscale.com domain", clip(name.s))
+	}
+}

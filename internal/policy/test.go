@@ -1,0 +1,300 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tailscale/hujson"
+	"tailscale.com/tailcfg"
+
+	"selvage"
+)
+
+// test is an entry of the section "tests": what a source must and must not reach.
+type test struct {
+	off          int
+	src          selector
+	accept, deny []testTarget
+	protos       []int // nil is TCP or UDP
+}
+
+type testTarget struct {
+	text  text
+	sel   selector
+	ports []tailcfg.PortRange
+}
+
+func (p *parser) readTests(v *hujson.Value, pol *Policy) {
+	els := p.elements(v, "tests")
+	if len(els) > maxTests {
+		p.errorf(v.StartOffset, "", "%d tests; at most %d are allowed", len(els), maxTests)
+		return
+	}
+	for i := range els {
+		pol.tests = append(pol.tests, p.readTest(&els[i], fmt.Sprintf("tests[%d]", i)))
+	}
+}
+
+// testsFailed begins the message of whatever is wrong with a test: the service says
+// no more than this.
+const testsFailed = "test(s) failed: "
+
+func (p *parser) readTest(v *hujson.Value, what string) test {
+	f := p.fields(v, what, "src", "accept", "deny", "proto", "allow", "srcPostureAttrs")
+	t := test{off: v.StartOffset}
+	src, _ := p.text(f["src"], "src")
+	if src.off < 0 {
+		p.errorf(v.StartOffset, `name one, for example "src": "alice@example.com"`, "%s%s: no src", testsFailed, what)
+		return t
+	}
+	t.src = p.selector(src, inTest, testsFailed+"src=")
+	t.accept = p.testTargets(p.either(f, "accept", "allow"), "accept")
+	t.deny = p.testTargets(f["deny"], "deny")
+	if f["accept"] == nil && f["deny"] == nil && f["allow"] == nil {
+		p.errorf(v.StartOffset, "say what the source must or must not reach", "%s%s: neither accept nor deny", testsFailed, what)
+	}
+	proto, _ := p.text(f["proto"], "proto")
+	protos, err := parseProto(proto.s)
+	if err != nil {
+		p.errorf(proto.off, "", "%s%s: %v", testsFailed, what, err)
+	}
+	t.protos = protos
+	return t
+}
+
+func (p *parser) testTargets(v *hujson.Value, what string) []testTarget {
+	var out []testTarget
+	for _, t := range p.texts(v, what) {
+		host, ports, ok := splitPorts(t.s)
+		ranges, err := parsePorts(ports)
+		if !ok || err != nil {
+			p.errorf(t.off, `write "host:22"`, "%s%s: %q has no valid port", testsFailed, what, t.s)
+			continue
+		}
+		sel := p.selector(text{host, t.off}, inTest, fmt.Sprintf("%s%s: ", testsFailed, what))
+		if sel.kind == selAddr && sel.rng.From() != sel.rng.To() {
+			p.errorf(t.off, "name one address in it", "%s%s: %q is a network", testsFailed, what, t.s)
+		}
+		out = append(out, testTarget{t, sel, ranges})
+	}
+	return out
+}
+
+// runTests runs the tests while parsing. Who has which role is not known then: if
+// that matters, Policy.Test has to decide.
+func (p *parser) runTests(pol *Policy) {
+	if len(pol.tests) == 0 {
+		return
+	}
+	if pol.usesRoles() {
+		p.warnf(pol.tests[0].off, "", "the tests depend on the roles of people and are run when those are known")
+		return
+	}
+	p.errs = append(p.errs, pol.failures(pol.namedPeople())...)
+}
+
+// Test runs the tests of the policy for the people of a tailnet. An error is an
+// *Error with one diagnostic for each claim that does not hold.
+func (pol *Policy) Test(people []Person) error {
+	if ds := pol.failures(people); len(ds) > 0 {
+		return &Error{ds}
+	}
+	return nil
+}
+
+func (pol *Policy) usesRoles() bool {
+	role := func(s selector) bool { return s.kind == selRole }
+	for _, ru := range pol.rules {
+		if slices.ContainsFunc(ru.src, role) || slices.ContainsFunc(ru.dst, func(t target) bool { return role(t.sel) }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(pol.tests, func(t test) bool { return role(t.src) })
+}
+
+// namedPeople invents a person for each login that the policy names.
+func (pol *Policy) namedPeople() []Person {
+	ids := make(map[string]selvage.UserID)
+	var people []Person
+	add := func(login string) {
+		if ids[login] == 0 {
+			id := selvage.UserID(len(people) + 1)
+			ids[login] = id
+			people = append(people, Person{ID: id, Login: login})
+		}
+	}
+	sel := func(s selector) {
+		if s.kind == selUser {
+			add(s.name)
+		}
+	}
+	for _, name := range groupNames(pol.groups) {
+		for _, login := range pol.groups[name].logins {
+			add(login)
+		}
+	}
+	for _, t := range pol.tests {
+		sel(t.src)
+		for _, tt := range slices.Concat(t.accept, t.deny) {
+			sel(tt.sel)
+		}
+	}
+	for _, ru := range pol.rules {
+		for _, s := range ru.src {
+			sel(s)
+		}
+		for _, t := range ru.dst {
+			sel(t.sel)
+		}
+	}
+	return people
+}
+
+// failures runs the tests and returns the claims that do not hold.
+func (pol *Policy) failures(people []Person) []Diagnostic {
+	c := pol.Compile(people)
+	r := &reader{src: []byte(pol.text), lines: pol.lines}
+	for _, t := range pol.tests {
+		srcs := c.examples(t.src)
+		if len(srcs) == 0 {
+			r.errorf(t.off, "", "%s%s selects nobody", testsFailed, t.src.text())
+		}
+		for _, src := range srcs {
+			for _, tt := range t.accept {
+				if !c.reaches(src, tt, t.protos, true) {
+					r.errorf(tt.text.off, "", "%s%s must reach %s, but no rule opens it", testsFailed, t.src.text(), tt.text.s)
+				}
+			}
+			for _, tt := range t.deny {
+				if c.reaches(src, tt, t.protos, false) {
+					r.errorf(tt.text.off, "", "%s%s must not reach %s, but a rule opens it", testsFailed, t.src.text(), tt.text.s)
+				}
+			}
+		}
+	}
+	return r.errs
+}
+
+// nobody is the owner of a made-up device of which only that it has one is known,
+// and anonymousTag the tag of a device of which only that it has one is known.
+const (
+	nobody       selvage.UserID = -1
+	anonymousTag                = "tag:"
+)
+
+// examples returns devices that stand for a selector in tests: for a group one of
+// each member. Addresses stand for a device or a machine behind one, of which
+// nothing but the address is known.
+func (c *Compiled) examples(s selector) []Device {
+	switch s.kind {
+	case selUser:
+		if u := c.users[s.name]; u != 0 {
+			return []Device{{User: u}}
+		}
+		return nil
+	case selTag:
+		return []Device{{Tags: []string{s.name}}}
+	case selMember:
+		return []Device{{User: nobody}}
+	case selTagged:
+		return []Device{{Tags: []string{anonymousTag}}}
+	case selAddr:
+		return []Device{{Addrs: []netip.Addr{s.rng.From()}}}
+	case selInternet:
+		return []Device{{Routes: selvage.ExitRoutes()}}
+	case selAny, selDanger:
+		return []Device{{}}
+	}
+	var out []Device
+	for id := range c.people {
+		if c.matchesUser(s, id) {
+			out = append(out, Device{User: id})
+		}
+	}
+	slices.SortFunc(out, func(a, b Device) int { return int(a.User - b.User) })
+	return out
+}
+
+// reaches reports whether src reaches all of a destination (all is set) or any of
+// it: each device that it stands for and each port.
+func (c *Compiled) reaches(src Device, tt testTarget, protos []int, all bool) bool {
+	dsts := c.examples(tt.sel)
+	if tt.sel.kind == selSelf {
+		dsts = []Device{{User: src.User}}
+	}
+	if len(dsts) == 0 {
+		return false
+	}
+	for _, dst := range dsts {
+		for _, r := range tt.ports {
+			if c.reachesPorts(src, dst, protos, r, all) != all {
+				return !all
+			}
+		}
+	}
+	return all
+}
+
+// reachesPorts checks one range of ports for any of the protocols.
+func (c *Compiled) reachesPorts(src, dst Device, protos []int, r tailcfg.PortRange, all bool) bool {
+	if len(protos) == 0 {
+		protos = []int{6, 17}
+	}
+	for _, proto := range protos {
+		next := int(r.First) // the first port not known to be open
+		for _, open := range c.opened(src, dst, proto) {
+			if int(open.Last) < next || open.First > r.Last {
+				continue
+			}
+			if !all {
+				return true
+			}
+			if int(open.First) > next {
+				break
+			}
+			next = int(open.Last) + 1
+		}
+		if all && next > int(r.Last) {
+			return true
+		}
+	}
+	return false
+}
+
+// opened returns the ports that the policy opens, sorted by the first.
+func (c *Compiled) opened(src, dst Device, proto int) []tailcfg.PortRange {
+	var out []tailcfg.PortRange
+	for i := range c.pol.rules {
+		ru := &c.pol.rules[i]
+		if !c.anyMatches(ru.src, src) {
+			continue
+		}
+		for _, t := range ru.dst {
+			if !c.reachesTarget(t.sel, src, dst) {
+				continue
+			}
+			for k, protos := range ru.protc {
+				if !carries(protos, proto) {
+					continue
+				}
+				if hasPorts([]int{proto}) {
+					out = append(out, t.ports[k]...)
+				} else {
+					out = append(out, allPorts)
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b tailcfg.PortRange) int { return int(a.First) - int(b.First) })
+	return out
+}
+
+// reachesTarget reports whether dst is the destination that a rule names, for a
+// packet from src.
+func (c *Compiled) reachesTarget(s selector, src, dst Device) bool {
+	if s.kind == selSelf {
+		return src.untagged() && dst.untagged() && src.User == dst.User
+	}
+	return c.matches(s, dst)
+}
