@@ -61,7 +61,8 @@ func parseList[T any](s string) ([]T, error) {
 func textOf(k interface {
 	encoding.TextMarshaler
 	IsZero() bool
-}) (string, error) {
+},
+) (string, error) {
 	if k.IsZero() {
 		return "", nil
 	}
