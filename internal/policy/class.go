@@ -18,8 +18,8 @@ type Class int32
 
 // class is what is known of a Class; immutable.
 type class struct {
-	user  selvage.UserID // the devices' owner, if autogroup:self matters for them; or 0
-	ident bitset         // sets matched by identity
+	// user is the devices' owner, or 0 if no rule makes a difference between owners.
+	user selvage.UserID
 
 	src, dst bitset // rules with a set that the devices match, as source or destination
 	self     bitset // rules by which the owner reaches the devices as autogroup:self; nil if none
@@ -27,6 +27,10 @@ type class struct {
 	feedsSrc bitset // rules whose sources the devices' addresses are written for
 	feedsDst bitset // rules with a companion whose destinations they are written for
 	backSrc  bitset // rules of src that have a companion: their destinations are written here
+
+	ssh      bitset // ssh rules with destinations that the devices match
+	sshSelf  bitset // ssh rules by which the owner logs in as autogroup:self; nil if none
+	sshFeeds bitset // ssh rules whose sources the devices' addresses are written for
 
 	siblings *growing // the classes of the same owner; nil if user is 0
 }
@@ -99,7 +103,7 @@ func (c *Compiled) Class(d Device) Class {
 	}
 	key := matched.appendKey(ident.appendKey(make([]byte, 0, 16*len(ident)+8)))
 	user := selvage.UserID(0)
-	if d.untagged() && c.hasSelf(matched) {
+	if d.untagged() && c.ownerMatters(matched) {
 		user = d.User
 		key = append(key, user.String()...)
 	}
@@ -124,22 +128,23 @@ func (c *Compiled) addNetworks(b bitset, first, last netip.Addr) {
 	}
 }
 
-// hasSelf reports whether a rule with autogroup:self has devices that match these
-// sets as its sources.
-func (c *Compiled) hasSelf(matched bitset) bool {
-	return slices.ContainsFunc(c.selfRules, func(i int) bool { return matched.has(c.rules[i].srcSet) })
+// ownerMatters reports whether devices that match these sets are told apart by
+// their owner: whether they are the sources of a rule for autogroup:self, or of one
+// whose local user follows from the login.
+func (c *Compiled) ownerMatters(matched bitset) bool {
+	return slices.ContainsFunc(c.selfRules, func(i int) bool { return matched.has(c.rules[i].srcSet) }) ||
+		slices.ContainsFunc(c.ssh, func(ru *compiledSSH) bool {
+			return (ru.self || len(ru.domains) > 0) && matched.has(ru.srcSet)
+		})
 }
 
 // addClass is called with the table locked.
 func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.UserID) Class {
 	n := len(c.rules)
 	k := &class{
-		user: user, ident: ident,
-		src: newBitset(n), dst: newBitset(n),
+		user: user,
+		src:  newBitset(n), dst: newBitset(n),
 		feedsSrc: newBitset(n), feedsDst: newBitset(n), backSrc: newBitset(n),
-	}
-	if user != 0 {
-		k.self = newBitset(n)
 	}
 	for i, ru := range c.rules {
 		back := c.back.has(i)
@@ -149,6 +154,9 @@ func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.User
 				k.backSrc.set(i)
 			}
 			if ru.self && user != 0 {
+				if k.self == nil {
+					k.self = newBitset(n)
+				}
 				k.self.set(i)
 			}
 		}
@@ -162,6 +170,7 @@ func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.User
 			k.feedsDst.set(i)
 		}
 	}
+	c.addSSH(k, ident, matched, user)
 	t := &c.classes
 	id := Class(len(t.list.all()))
 	if user != 0 {
@@ -192,8 +201,13 @@ func (c *Compiled) class(id Class) *class { return c.classes.list.all()[id] }
 func (c *Compiled) Sees(a, b Class) bool { return sees(c.class(a), c.class(b)) }
 
 func sees(a, b *class) bool {
-	return a.src.meets(b.dst) || b.src.meets(a.dst) || a.user != 0 && a.user == b.user
+	return a.src.meets(b.dst) || b.src.meets(a.dst) || sameOwner(a, b)
 }
+
+// sameOwner reports whether a rule for autogroup:self lets the devices reach one
+// another. The sources of such rules are people, so that it holds for all devices
+// of an owner or for none.
+func sameOwner(a, b *class) bool { return a.self != nil && b.self != nil && a.user == b.user }
 
 // Viewers returns the classes known so far that see b, in order; b may be among
 // them, since its devices may see one another.
@@ -212,7 +226,7 @@ func (c *Compiled) Viewers(b Class) []Class {
 // of dst's: whether those filters change when a device joins or leaves src.
 func (c *Compiled) Feeds(src, dst Class) bool {
 	s, d := c.class(src), c.class(dst)
-	return s.feedsSrc.meets(d.dst) || s.feedsDst.meets(d.backSrc) || s.user != 0 && s.user == d.user
+	return s.feedsSrc.meets(d.dst) || s.feedsDst.meets(d.backSrc) || sameOwner(s, d)
 }
 
 // Sources returns the classes known so far whose devices' addresses are written
@@ -233,7 +247,7 @@ func (c *Compiled) Sources(dst Class) (sources []Class, depends bool) {
 	for i := range k.backSrc.all() {
 		add(c.rules[i].dstSet)
 	}
-	if k.user != 0 {
+	if k.self != nil {
 		depends = true
 		sources = append(sources, k.siblings.all()...)
 	}

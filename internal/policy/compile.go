@@ -50,6 +50,7 @@ type Compiled struct {
 	back  bitset // rules that have a capability with a companion
 	// selfRules are the rules that have autogroup:self as a destination.
 	selfRules []int
+	ssh       []*compiledSSH // those with checks first
 
 	member, tagged bitset            // sets matched by every untagged, every tagged device
 	tags           map[string]bitset // sets matched by devices with the tag
@@ -92,6 +93,9 @@ type compiledRule struct {
 	srcSet int
 	dstSet int // without autogroup:self
 	self   bool
+	// first has, for each of protc, the first rule that has the same sources and
+	// protocols; filters write them in its place.
+	first []int
 }
 
 // noPerson is who is not known: the zero values match nothing.
@@ -147,19 +151,23 @@ func (c *Compiled) collectSets() {
 	}
 	c.rules = make([]compiledRule, len(c.pol.rules))
 	c.back = newBitset(len(c.rules))
+	first := make(map[string]int)
 	for i := range c.pol.rules {
 		ru := &c.pol.rules[i]
-		cr := compiledRule{rule: ru, srcSet: number(ru.src)}
-		var dst []selector
+		var sels []selector
 		for _, t := range ru.dst {
-			if t.sel.kind == selSelf {
-				cr.self = true
-			} else {
-				dst = append(dst, t.sel)
-			}
+			sels = append(sels, t.sel)
 		}
-		cr.dstSet = number(dst)
-		if cr.self {
+		dst, self := withoutSelf(sels)
+		cr := compiledRule{rule: ru, srcSet: number(ru.src), dstSet: number(dst), self: self}
+		for _, protos := range ru.protc {
+			key := fmt.Sprint(cr.srcSet, protos)
+			if _, ok := first[key]; !ok {
+				first[key] = i
+			}
+			cr.first = append(cr.first, first[key])
+		}
+		if self {
 			c.selfRules = append(c.selfRules, i)
 		}
 		for _, app := range ru.app {
@@ -169,6 +177,19 @@ func (c *Compiled) collectSets() {
 		}
 		c.rules[i] = cr
 	}
+	c.collectSSH(number)
+}
+
+// withoutSelf returns the destinations but autogroup:self, and whether it is one.
+func withoutSelf(sels []selector) (others []selector, self bool) {
+	for _, s := range sels {
+		if s.kind == selSelf {
+			self = true
+		} else {
+			others = append(others, s)
+		}
+	}
+	return others, self
 }
 
 func newSet(sels []selector) *set {

@@ -45,7 +45,7 @@ func (c *Compiled) Filter(d Device, dst Class, members func(Class) []netip.Addr,
 	for i := range c.rules {
 		b.rule(i)
 	}
-	return b.rules
+	return b.sorted()
 }
 
 // filterBuilder writes one filter.
@@ -57,9 +57,24 @@ type filterBuilder struct {
 	routes  []string
 
 	rules []tailcfg.FilterRule
+	place []int // for each of rules, the rule of the policy in whose place it is
 	lists map[int]*sourceList    // by set; -1 is the owner's devices
 	same  map[string]*sourceList // by content
 	open  map[string]int         // the rule for some sources and protocols
+}
+
+// sorted returns the rules in the order of the policy.
+func (b *filterBuilder) sorted() []tailcfg.FilterRule {
+	order := make([]int, len(b.rules))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return b.place[x] - b.place[y] })
+	out := make([]tailcfg.FilterRule, len(b.rules))
+	for i, x := range order {
+		out[i] = b.rules[x]
+	}
+	return out
 }
 
 // sourceList is the sources of a rule, shared by all rules that have the same.
@@ -75,19 +90,19 @@ func (b *filterBuilder) rule(i int) {
 	ru := &b.c.rules[i]
 	if b.class.dst.has(i) {
 		if src := b.sources(ru.srcSet); len(src.ips) > 0 {
-			b.opens(ru, src, false)
+			b.opens(i, src, false)
 		}
 	}
 	if b.class.backSrc.has(i) {
 		if back := b.sources(ru.dstSet); len(back.ips) > 0 {
-			b.companions(ru, back)
+			b.companions(i, back)
 		}
 	}
 	if b.class.self != nil && b.class.self.has(i) {
 		if src := b.sources(ownSet); len(src.ips) > 0 {
-			b.opens(ru, src, true)
+			b.opens(i, src, true)
 			if b.c.back.has(i) {
-				b.companions(ru, src)
+				b.companions(i, src)
 			}
 		}
 	}
@@ -128,7 +143,8 @@ func (b *filterBuilder) sources(n int) *sourceList {
 }
 
 // opens writes what a rule opens to the device, as autogroup:self or otherwise.
-func (b *filterBuilder) opens(ru *compiledRule, src *sourceList, self bool) {
+func (b *filterBuilder) opens(i int, src *sourceList, self bool) {
+	ru := &b.c.rules[i]
 	for k, protos := range ru.protc {
 		var dsts []tailcfg.NetPortRange
 		for _, t := range ru.dst {
@@ -146,6 +162,11 @@ func (b *filterBuilder) opens(ru *compiledRule, src *sourceList, self bool) {
 		if !ok {
 			at = len(b.rules)
 			b.open[key] = at
+			place := i
+			if !self {
+				place = ru.first[k]
+			}
+			b.place = append(b.place, place)
 			b.rules = append(b.rules, tailcfg.FilterRule{SrcIPs: src.ips, IPProto: protos})
 		}
 		b.rules[at].DstPorts = append(b.rules[at].DstPorts, dsts...)
@@ -161,7 +182,7 @@ func (b *filterBuilder) opens(ru *compiledRule, src *sourceList, self bool) {
 	for _, app := range ru.app {
 		caps[app.name] = app.values
 	}
-	b.grant(src, dsts, caps)
+	b.grant(i, src, dsts, caps)
 }
 
 // targetIPs returns what filters say for a destination, if it is this device or
@@ -212,11 +233,12 @@ func (b *filterBuilder) own() []netip.Prefix {
 
 // grant writes a rule of capabilities. They are never merged: a client adds up the
 // values of all that match.
-func (b *filterBuilder) grant(src *sourceList, dsts []netip.Prefix, caps tailcfg.PeerCapMap) {
+func (b *filterBuilder) grant(place int, src *sourceList, dsts []netip.Prefix, caps tailcfg.PeerCapMap) {
 	if len(dsts) == 0 {
 		return
 	}
 	slices.SortFunc(dsts, netip.Prefix.Compare)
+	b.place = append(b.place, place)
 	b.rules = append(b.rules, tailcfg.FilterRule{
 		SrcIPs:   src.ips,
 		CapGrant: []tailcfg.CapGrant{{Dsts: slices.Compact(dsts), CapMap: caps}},
@@ -224,16 +246,16 @@ func (b *filterBuilder) grant(src *sourceList, dsts []netip.Prefix, caps tailcfg
 }
 
 // companions tells the device, as a source of the rule, who offers it what.
-func (b *filterBuilder) companions(ru *compiledRule, back *sourceList) {
+func (b *filterBuilder) companions(i int, back *sourceList) {
 	var names []tailcfg.PeerCapability
-	for _, app := range ru.app {
+	for _, app := range b.c.rules[i].app {
 		if name := companions[app.name]; name != "" {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		b.grant(back, b.own(), tailcfg.PeerCapMap{name: nil})
+		b.grant(i, back, b.own(), tailcfg.PeerCapMap{name: nil})
 	}
 }
 

@@ -106,7 +106,7 @@ func (p *parser) aclTarget(t text, protos []int) target {
 	ranges, err := parsePorts(ports)
 	switch {
 	case err != nil:
-		p.errorf(t.off, `ports are "*", "22", "80,443" or "8000-8999"`, "dst=%q: %v", host, err)
+		p.errorf(t.off, `ports are "*", "22", "80,443" or "8000-8999"`, "dst=%q: %v", t.s, err)
 	case !hasPorts(protos) && !slices.Contains(ranges, allPorts):
 		p.errorf(t.off, `write ":*"`, "dst=%q: the protocol has no ports", t.s)
 	}

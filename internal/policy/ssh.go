@@ -1,21 +1,157 @@
 package policy
 
 import (
-	"net/netip"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/tailscale/hujson"
-	"tailscale.com/tailcfg"
 )
 
-type sshRule struct{}
+// Limits of check periods, as the service has them.
+const (
+	// DefaultCheckPeriod is how long a proof of identity holds if a rule does not say.
+	DefaultCheckPeriod = 12 * time.Hour
+	maxCheckPeriod     = 168 * time.Hour
+)
 
-type sshTest struct{}
+// sshRule is an entry of ssh.
+type sshRule struct {
+	off    int
+	check  bool
+	period time.Duration // of check; 0 asks each time
+	src    []selector
+	dst    []selector
+	users  []string // the local users, without localpart:*@ forms
+	// domains are those of localpart:*@domain: people who have a login there may
+	// be the local user of the part before the @.
+	domains []string
+	env     []string
+}
 
-func (p *parser) readSSH(v *hujson.Value, pol *Policy) {}
+const (
+	nonroot   = "autogroup:nonroot"
+	localpart = "localpart:*@"
+)
 
-func (p *parser) readSSHTests(v *hujson.Value, pol *Policy) {}
+func (p *parser) readSSH(v *hujson.Value, pol *Policy) {
+	els := p.elements(v, "ssh")
+	if len(els) > maxRules {
+		p.errorf(v.StartOffset, "", "%d ssh rules; at most %d are allowed", len(els), maxRules)
+		return
+	}
+	for i := range els {
+		pol.ssh = append(pol.ssh, p.sshRule(&els[i], fmt.Sprintf("ssh[%d]", i)))
+	}
+}
 
-// SSH returns the SSH rules of a device of class dst; nil if there are none.
-func (c *Compiled) SSH(d Device, dst Class, members func(Class) []netip.Addr) *tailcfg.SSHPolicy {
-	return nil
+func (p *parser) sshRule(v *hujson.Value, what string) sshRule {
+	f := p.fields(v, what, "action", "src", "dst", "users", "checkPeriod", "acceptEnv", "srcPosture", "recorder", "enforceRecorder")
+	ru := sshRule{off: v.StartOffset}
+	p.unenforced(f["srcPosture"], "srcPosture")
+	p.unenforced(f["recorder"], "recorder")
+	if p.boolean(f["enforceRecorder"], "enforceRecorder") {
+		p.errorf(f["enforceRecorder"].StartOffset, "take it out", "session recording is not supported by this server yet")
+	}
+	action, _ := p.text(f["action"], "action")
+	switch action.s {
+	case "accept":
+	case "check":
+		ru.check = true
+	case "":
+		p.errorf(v.StartOffset, `write "accept" or "check"`, "%s: action must be specified", what)
+	default:
+		p.errorf(action.off, `write "accept" or "check"`, "%s: %q is not a valid action", what, action.s)
+	}
+	ru.period = p.checkPeriod(f["checkPeriod"], what)
+	for _, t := range p.texts(f["src"], "src") {
+		s := p.selector(t, inSSHSource, "src=")
+		if s.kind == selAny || s.kind == selAddr {
+			p.errorf(t.off, "name users, groups, autogroups or tags", "%s: invalid src %q", what, t.s)
+		}
+		ru.src = append(ru.src, s)
+	}
+	for _, t := range p.texts(f["dst"], "dst") {
+		s := p.selector(t, inSSHDest, fmt.Sprintf("dst=%q: ", t.s))
+		if s.kind == selAny || s.kind == selAddr || s.kind == selGroup {
+			p.errorf(t.off, "name users, tags or autogroup:self", "%s: invalid dst %q", what, t.s)
+		}
+		ru.dst = append(ru.dst, s)
+	}
+	p.sshUsers(f["users"], v.StartOffset, what, &ru)
+	for _, t := range p.texts(f["acceptEnv"], "acceptEnv") {
+		if t.s == "" {
+			p.errorf(t.off, "take it out", "%s: acceptEnv values cannot be empty", what)
+		}
+		ru.env = append(ru.env, t.s)
+	}
+	return ru
+}
+
+func (p *parser) checkPeriod(v *hujson.Value, what string) time.Duration {
+	t, _ := p.text(v, "checkPeriod")
+	switch t.s {
+	case "":
+		return DefaultCheckPeriod
+	case "always":
+		return 0
+	}
+	d, err := time.ParseDuration(t.s)
+	switch {
+	case err != nil:
+		p.errorf(t.off, `write for example "12h", or "always"`, "%s: %v", what, err)
+	case d <= 0:
+		p.errorf(t.off, `write "always" to ask each time`, "%s: checkPeriod %v must be a positive duration", what, d)
+	case d > maxCheckPeriod:
+		p.errorf(t.off, "", "%s: checkPeriod %v is above the max (168h)", what, d)
+	}
+	return d
+}
+
+func (p *parser) sshUsers(v *hujson.Value, off int, what string, ru *sshRule) {
+	users := p.texts(v, "users")
+	if len(users) == 0 {
+		p.errorf(off, `for example "users": ["autogroup:nonroot"]`, "%s: users must be specified", what)
+	}
+	for _, t := range users {
+		domain, isPart := strings.CutPrefix(t.s, localpart)
+		switch {
+		case t.s == "" || t.s == "*":
+			p.errorf(t.off, "name local users or autogroup:nonroot", "%s: user %q is not valid", what, t.s)
+		case isPart && strings.ContainsAny(domain, "*@"):
+			p.errorf(t.off, "", "%s: %s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions", what, domain)
+		case isPart && domain != "":
+			ru.domains = append(ru.domains, strings.ToLower(domain))
+		default:
+			if t.s != nonroot && strings.Contains(t.s, ":") {
+				p.warnf(t.off, "", "%s: %q is taken as the name of a local user", what, t.s)
+			}
+			ru.users = append(ru.users, t.s)
+		}
+	}
+}
+
+// localUsers returns what clients get as the local users of a rule: "=" is the same
+// name, "" is not allowed. root needs to be named.
+func (ru *sshRule) localUsers() map[string]string {
+	m := map[string]string{"root": ""}
+	for _, u := range ru.users {
+		if u == nonroot {
+			m["*"] = "="
+		} else {
+			m[u] = u
+		}
+	}
+	return m
+}
+
+// admits reports whether a person with the login, or "" for a tagged device, may be
+// the local user by this rule.
+func (ru *sshRule) admits(login, local string) bool {
+	if slices.Contains(ru.users, local) || local != "root" && slices.Contains(ru.users, nonroot) {
+		return true
+	}
+	part, domain, ok := strings.Cut(login, "@")
+	return ok && part == local && slices.Contains(ru.domains, domain)
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -84,11 +85,11 @@ func (p *parser) testTargets(v *hujson.Value, what string) []testTarget {
 // runTests runs the tests while parsing. Who has which role is not known then: if
 // that matters, Policy.Test has to decide.
 func (p *parser) runTests(pol *Policy) {
-	if len(pol.tests) == 0 {
+	if len(pol.tests)+len(pol.sshTests) == 0 {
 		return
 	}
 	if pol.usesRoles() {
-		p.warnf(pol.tests[0].off, "", "the tests depend on the roles of people and are run when those are known")
+		p.warnf(-1, "", "the tests depend on the roles of people and are run when those are known")
 		return
 	}
 	p.errs = append(p.errs, pol.failures(pol.namedPeople())...)
@@ -103,30 +104,53 @@ func (pol *Policy) Test(people []Person) error {
 	return nil
 }
 
+// usesRoles reports whether anything that tests look at depends on roles.
 func (pol *Policy) usesRoles() bool {
-	role := func(s selector) bool { return s.kind == selRole }
-	for _, ru := range pol.rules {
-		if slices.ContainsFunc(ru.src, role) || slices.ContainsFunc(ru.dst, func(t target) bool { return role(t.sel) }) {
+	for s := range pol.ruleSelectors() {
+		if s.kind == selRole {
 			return true
 		}
 	}
-	return slices.ContainsFunc(pol.tests, func(t test) bool { return role(t.src) })
+	return false
+}
+
+// ruleSelectors returns the selectors of rules and tests.
+func (pol *Policy) ruleSelectors() iter.Seq[selector] {
+	return func(yield func(selector) bool) {
+		all := func(sels []selector) bool {
+			return !slices.ContainsFunc(sels, func(s selector) bool { return !yield(s) })
+		}
+		for _, ru := range pol.rules {
+			if !all(ru.src) || slices.ContainsFunc(ru.dst, func(t target) bool { return !yield(t.sel) }) {
+				return
+			}
+		}
+		for _, ru := range pol.ssh {
+			if !all(ru.src) || !all(ru.dst) {
+				return
+			}
+		}
+		for _, t := range pol.tests {
+			if !yield(t.src) || slices.ContainsFunc(slices.Concat(t.accept, t.deny), func(t testTarget) bool { return !yield(t.sel) }) {
+				return
+			}
+		}
+		for _, t := range pol.sshTests {
+			if !yield(t.src) || !all(t.dst) {
+				return
+			}
+		}
+	}
 }
 
 // namedPeople invents a person for each login that the policy names.
 func (pol *Policy) namedPeople() []Person {
-	ids := make(map[string]selvage.UserID)
 	var people []Person
+	seen := make(map[string]bool)
 	add := func(login string) {
-		if ids[login] == 0 {
-			id := selvage.UserID(len(people) + 1)
-			ids[login] = id
-			people = append(people, Person{ID: id, Login: login})
-		}
-	}
-	sel := func(s selector) {
-		if s.kind == selUser {
-			add(s.name)
+		if !seen[login] {
+			seen[login] = true
+			people = append(people, Person{ID: selvage.UserID(len(people) + 1), Login: login})
 		}
 	}
 	for _, name := range groupNames(pol.groups) {
@@ -134,18 +158,9 @@ func (pol *Policy) namedPeople() []Person {
 			add(login)
 		}
 	}
-	for _, t := range pol.tests {
-		sel(t.src)
-		for _, tt := range slices.Concat(t.accept, t.deny) {
-			sel(tt.sel)
-		}
-	}
-	for _, ru := range pol.rules {
-		for _, s := range ru.src {
-			sel(s)
-		}
-		for _, t := range ru.dst {
-			sel(t.sel)
+	for s := range pol.ruleSelectors() {
+		if s.kind == selUser {
+			add(s.name)
 		}
 	}
 	return people
@@ -173,6 +188,7 @@ func (pol *Policy) failures(people []Person) []Diagnostic {
 			}
 		}
 	}
+	c.sshFailures(r)
 	return r.errs
 }
 

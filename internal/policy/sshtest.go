@@ -1,0 +1,99 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/hujson"
+)
+
+// sshTest is an entry of sshTests: as whom a source may and may not log in.
+type sshTest struct {
+	off                 int
+	src                 selector
+	dst                 []selector
+	accept, check, deny []text
+}
+
+func (p *parser) readSSHTests(v *hujson.Value, pol *Policy) {
+	els := p.elements(v, "sshTests")
+	if len(els) > maxTests {
+		p.errorf(v.StartOffset, "", "%d SSH tests; at most %d are allowed", len(els), maxTests)
+		return
+	}
+	for i := range els {
+		pol.sshTests = append(pol.sshTests, p.readSSHTest(&els[i], fmt.Sprintf("sshTests[%d]", i)))
+	}
+}
+
+func (p *parser) readSSHTest(v *hujson.Value, what string) sshTest {
+	f := p.fields(v, what, "src", "dst", "accept", "check", "deny")
+	t := sshTest{off: v.StartOffset}
+	src, _ := p.text(f["src"], "src")
+	if src.off < 0 {
+		p.errorf(v.StartOffset, `name one, for example "src": "alice@example.com"`, "%s%s: no src", testsFailed, what)
+		return t
+	}
+	t.src = p.selector(src, inTest, testsFailed+"src=")
+	for _, d := range p.texts(f["dst"], "dst") {
+		if strings.HasPrefix(d.s, "tag:") && !p.tags[d.s] {
+			p.errorf(d.off, p.suggest(d.s, p.tagNames(), "tagOwners"), "SSH tests dst contains unknown tag %q", d.s)
+			continue
+		}
+		s := p.selector(d, inTest, testsFailed+"dst: ")
+		if s.kind == selAddr {
+			if _, named := p.hosts[d.s]; !named {
+				p.errorf(d.off, "name a tag, a user or a host", "%sdst %q is an address", testsFailed, d.s)
+			} else {
+				p.warnf(d.off, "name a tag or user as well", "the SSH test of %q is not run: it depends on whose device has that address", d.s)
+			}
+			continue
+		}
+		t.dst = append(t.dst, s)
+	}
+	t.accept, t.check, t.deny = p.texts(f["accept"], "accept"), p.texts(f["check"], "check"), p.texts(f["deny"], "deny")
+	if len(t.accept)+len(t.check)+len(t.deny) == 0 {
+		p.errorf(v.StartOffset, "say which local users", "%s%s: neither accept, check nor deny", testsFailed, what)
+	}
+	return t
+}
+
+// sshFailures runs the SSH tests and records the claims that do not hold.
+func (c *Compiled) sshFailures(r *reader) {
+	for _, t := range c.pol.sshTests {
+		srcs := c.examples(t.src)
+		if len(srcs) == 0 {
+			r.errorf(t.off, "", "%s%s selects nobody", testsFailed, t.src.text())
+		}
+		for _, src := range srcs {
+			for _, s := range t.dst {
+				dsts := c.examples(s)
+				if s.kind == selSelf {
+					dsts = []Device{{User: src.User}}
+				}
+				for _, dst := range dsts {
+					c.sshClaims(r, t, s, src, dst)
+				}
+			}
+		}
+	}
+}
+
+func (c *Compiled) sshClaims(r *reader, t sshTest, s selector, src, dst Device) {
+	for _, claim := range []struct {
+		users []text
+		must  string
+		holds func(SSHVerdict) bool
+	}{
+		{t.accept, "must log in to", func(v SSHVerdict) bool { return v.Allowed && !v.Check }},
+		{t.check, "must log in, with a check, to", func(v SSHVerdict) bool { return v.Allowed && v.Check }},
+		{t.deny, "must not log in to", func(v SSHVerdict) bool { return !v.Allowed }},
+	} {
+		i := slices.IndexFunc(claim.users, func(u text) bool { return !claim.holds(c.SSHLogin(src, dst, u.s)) })
+		if i >= 0 {
+			u := claim.users[i]
+			r.errorf(u.off, "", "%s%s %s %s as %s, and that does not hold", testsFailed, t.src.text(), claim.must, s.text(), u.s)
+		}
+	}
+}
