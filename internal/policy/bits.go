@@ -15,6 +15,13 @@ func newBitset(n int) bitset { return make(bitset, (n+63)/64) }
 func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
 func (b bitset) has(i int) bool { return b[i>>6]&(1<<(i&63)) != 0 }
 
+// setAll adds the numbers.
+func (b bitset) setAll(numbers []int) {
+	for _, i := range numbers {
+		b.set(i)
+	}
+}
+
 // or adds the members of o, which may be nil.
 func (b bitset) or(o bitset) {
 	for i, w := range o {

@@ -82,7 +82,7 @@ func (c *Compiled) Class(d Device) Class {
 	case len(d.Tags) > 0:
 		ident.or(c.tagged)
 		for _, t := range d.Tags {
-			ident.or(c.tags[t])
+			ident.setAll(c.tags[t])
 		}
 	case d.User != 0:
 		ident.or(c.member)
@@ -123,7 +123,7 @@ func (c *Compiled) addNetworks(b bitset, first, last netip.Addr) {
 	i := sort.Search(len(c.networks), func(i int) bool { return last.Less(c.networks[i].rng.From()) })
 	for i--; i >= 0 && !c.furthest[i].Less(first); i-- {
 		if !c.networks[i].rng.To().Less(first) {
-			b.or(c.networks[i].sets)
+			b.setAll(c.networks[i].sets)
 		}
 	}
 }

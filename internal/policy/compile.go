@@ -52,12 +52,12 @@ type Compiled struct {
 	selfRules []int
 	ssh       []*compiledSSH // those with checks first
 
-	member, tagged bitset            // sets matched by every untagged, every tagged device
-	tags           map[string]bitset // sets matched by devices with the tag
-	always         bitset            // sets that hold the wildcard
-	internet       bitset            // sets that hold autogroup:internet
-	networks       []network         // sorted by the first address
-	furthest       []netip.Addr      // for each network, the last address of it and those before it
+	member, tagged bitset           // sets matched by every untagged, every tagged device
+	tags           map[string][]int // sets matched by devices with the tag
+	always         bitset           // sets that hold the wildcard
+	internet       bitset           // sets that hold autogroup:internet
+	networks       []network        // sorted by the first address
+	furthest       []netip.Addr     // for each network, the last address of it and those before it
 
 	routes     sync.Map // netip.Prefix to *routeBits
 	routesKept atomic.Int64
@@ -84,7 +84,7 @@ type set struct {
 // network is a range that sets name, and those sets.
 type network struct {
 	rng  netipx.IPRange
-	sets bitset
+	sets []int
 }
 
 // compiledRule is a rule with its sources and destinations as numbers of sets.
@@ -110,7 +110,7 @@ func (pol *Policy) Compile(people []Person, ranges ...netip.Prefix) *Compiled {
 		people: make(map[selvage.UserID]*person, len(people)),
 		users:  make(map[string]selvage.UserID, len(people)),
 		inside: make(map[string]map[selvage.UserID]bool, len(pol.groups)),
-		tags:   make(map[string]bitset),
+		tags:   make(map[string][]int),
 		ranges: wildcardRanges(ranges),
 	}
 	for _, p := range people {
@@ -216,7 +216,7 @@ func (c *Compiled) indexSets() {
 	c.member, c.tagged, c.always, c.internet = newBitset(n), newBitset(n), newBitset(n), newBitset(n)
 	domains := make(map[string]bitset)
 	roles := make(map[string]bitset)
-	nets := make(map[netipx.IPRange]bitset)
+	nets := make(map[netipx.IPRange][]int)
 	add := func(m map[string]bitset, key string, i int) {
 		if m[key] == nil {
 			m[key] = newBitset(n)
@@ -235,7 +235,7 @@ func (c *Compiled) indexSets() {
 			case selInternet:
 				c.internet.set(i)
 			case selTag:
-				add(c.tags, sel.name, i)
+				c.tags[sel.name] = append(c.tags[sel.name], i)
 			case selDomain:
 				add(domains, sel.name, i)
 			case selRole:
@@ -247,14 +247,15 @@ func (c *Compiled) indexSets() {
 					c.personSet(id, i)
 				}
 			case selAddr:
-				if nets[sel.rng] == nil {
-					nets[sel.rng] = newBitset(n)
-				}
-				nets[sel.rng].set(i)
+				nets[sel.rng] = append(nets[sel.rng], i)
 			}
 		}
 	}
 	c.indexPeople(domains, roles)
+	c.indexNetworks(nets)
+}
+
+func (c *Compiled) indexNetworks(nets map[netipx.IPRange][]int) {
 	for rng, sets := range nets {
 		c.networks = append(c.networks, network{rng, sets})
 	}

@@ -76,25 +76,29 @@ func nearest(s string, candidates []string) string {
 	return best
 }
 
-// editDistance is Levenshtein's, cut off at limit.
+// editDistance counts insertions, deletions, changes and swaps of neighbours that
+// turn a into b, and gives up at limit.
 func editDistance(a, b string, limit int) int {
 	if d := len(a) - len(b); d >= limit || -d >= limit {
 		return limit
 	}
-	row := make([]int, len(b)+1)
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diag, least := row[0], i+1
+		before, last, row = last, row, before
 		row[0] = i + 1
+		least := row[0]
 		for j := range len(b) {
-			cost := diag
+			cost := last[j]
 			if a[i] != b[j] {
 				cost++
 			}
-			diag = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diag+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				cost = min(cost, before[j-1]+1)
+			}
+			row[j+1] = min(cost, row[j]+1, last[j+1]+1)
 			least = min(least, row[j+1])
 		}
 		if least >= limit {

@@ -38,7 +38,7 @@ func (c *Compiled) opensTo(ru *rule, src, dst Device, proto int, port uint16) bo
 // and ICMP.
 func carries(protos []int, proto int) bool {
 	if len(protos) == 0 {
-		return proto == 6 || proto == 17 || proto == 1 || proto == 58
+		return proto == protoTCP || proto == protoUDP || proto == 1 || proto == 58
 	}
 	return slices.Contains(protos, proto)
 }

@@ -57,7 +57,7 @@ type filterBuilder struct {
 	routes  []string
 
 	rules []tailcfg.FilterRule
-	place []int // for each of rules, the rule of the policy in whose place it is
+	place []int                  // for each of rules, the rule of the policy in whose place it is
 	lists map[int]*sourceList    // by set; -1 is the owner's devices
 	same  map[string]*sourceList // by content
 	open  map[string]int         // the rule for some sources and protocols

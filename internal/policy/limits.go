@@ -11,7 +11,8 @@ const (
 	maxGroups      = 10_000
 	maxTags        = 10_000
 	maxHosts       = 10_000
-	maxRules       = 20_000 // rules of acls and grants together
+	maxRules       = 10_000 // rules of acls and grants together
+	maxSSHRules    = 2_000
 	maxListed      = 20_000 // entries of one list (members of a group, sources of a rule)
 	maxSelectors   = 200_000
 	maxMembers     = 400_000 // members of all groups together
@@ -20,4 +21,7 @@ const (
 	// maxWork bounds, before compiling, the sum over all rules of the people that
 	// their sources and destinations name.
 	maxWork = 20_000_000
+	// maxTestWork bounds how many rules the tests of a policy look at, each look
+	// taking some ten nanoseconds.
+	maxTestWork = 20_000_000
 )

@@ -45,6 +45,8 @@ type parser struct {
 	groups map[string]*group
 	hosts  map[string]host
 	tags   map[string]bool
+
+	hostNames, groupNames, tagNames []string // sorted; for suggestions
 }
 
 // sections are the names of the sections of a policy file.
@@ -114,6 +116,7 @@ func (p *parser) policy(root *hujson.Value, pol *Policy) {
 	f := p.fields(root, "the policy", sections...)
 	p.readHosts(f["hosts"])
 	p.readGroups(f["groups"])
+	p.hostNames, p.groupNames = slices.Sorted(maps.Keys(p.hosts)), slices.Sorted(maps.Keys(p.groups))
 	p.readTagOwners(f["tagOwners"], pol)
 	p.refuseUnsupported(f)
 	pol.rules = append(p.grants(f["grants"]), p.acls(f["acls"])...)
@@ -187,6 +190,8 @@ func (p *parser) readHosts(v *hujson.Value) {
 		switch {
 		case !validHost.MatchString(m.name.s) || len(m.name.s) > maxName:
 			p.errorf(m.name.off, "use letters, digits, dots, dashes and underscores", "hosts[%q]: not a name", clip(m.name.s))
+		case isAddress(m.name.s):
+			p.errorf(m.name.off, "choose a name", "hosts[%q]: an address cannot be a name", m.name.s)
 		case err != nil:
 			p.errorf(t.off, `write an address, a network such as "10.0.0.0/8" or a range`, "hosts[%q]: %q: invalid address", m.name.s, t.s)
 		default:
@@ -194,6 +199,8 @@ func (p *parser) readHosts(v *hujson.Value) {
 		}
 	}
 }
+
+func isAddress(s string) bool { _, err := parseRange(s); return err == nil }
 
 func (p *parser) readGroups(v *hujson.Value) {
 	if v == nil {
@@ -252,6 +259,7 @@ func (p *parser) readTagOwners(v *hujson.Value, pol *Policy) {
 	for _, m := range ms { // first all names, since tags own tags
 		p.tags[m.name.s] = true
 	}
+	p.tagNames = slices.Sorted(maps.Keys(p.tags))
 	for _, m := range ms {
 		name := m.name.s
 		what := fmt.Sprintf("tagOwners[%q]", clip(name))
@@ -308,7 +316,3 @@ func (p *parser) weight(s selector) int {
 	}
 	return 1
 }
-
-func groupNames(m map[string]*group) []string { return slices.Sorted(maps.Keys(m)) }
-func hostNames(m map[string]host) []string    { return slices.Sorted(maps.Keys(m)) }
-func (p *parser) tagNames() []string          { return slices.Sorted(maps.Keys(p.tags)) }

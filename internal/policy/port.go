@@ -10,6 +10,13 @@ import (
 
 const maxPort = 65535
 
+// The IP protocols whose packets have ports.
+const (
+	protoTCP  = 6
+	protoUDP  = 17
+	protoSCTP = 132
+)
+
 var allPorts = tailcfg.PortRange{First: 0, Last: maxPort}
 
 // protocols are the names that the language has for IP protocols. ICMP means both
@@ -19,14 +26,14 @@ var protocols = map[string][]int{
 	"igmp":     {2},
 	"ipv4":     {4},
 	"ip-in-ip": {4},
-	"tcp":      {6},
+	"tcp":      {protoTCP},
 	"egp":      {8},
 	"igp":      {9},
-	"udp":      {17},
+	"udp":      {protoUDP},
 	"gre":      {47},
 	"esp":      {50},
 	"ah":       {51},
-	"sctp":     {132},
+	"sctp":     {protoSCTP},
 }
 
 // parseProto reads a protocol's name or number; "" means TCP, UDP and ICMP, which
@@ -48,7 +55,7 @@ func parseProto(s string) ([]int, error) {
 // hasPorts reports whether packets of one of the protocols have ports.
 func hasPorts(protos []int) bool {
 	for _, p := range protos {
-		if p == 6 || p == 17 || p == 132 {
+		if p == protoTCP || p == protoUDP || p == protoSCTP {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"go4.org/netipx"
 
@@ -111,12 +112,12 @@ func (p *parser) selector(t text, where place, what string) selector {
 	case strings.HasPrefix(t.s, "group:"):
 		s.kind = selGroup
 		if p.groups[t.s] == nil {
-			p.errorf(t.off, p.suggest(t.s, groupNames(p.groups), "groups"), "%sgroup not found: %q", what, t.s)
+			p.errorf(t.off, p.suggest(t.s, p.groupNames, "groups"), "%sgroup not found: %q", what, t.s)
 		}
 	case strings.HasPrefix(t.s, "tag:"):
 		s.kind = selTag
 		if !p.tags[t.s] {
-			p.errorf(t.off, p.suggest(t.s, p.tagNames(), "tagOwners"), "%stag not found: %q", what, t.s)
+			p.errorf(t.off, p.suggest(t.s, p.tagNames, "tagOwners"), "%stag not found: %q", what, t.s)
 		}
 	case strings.HasPrefix(t.s, "user:*@") && len(t.s) > len("user:*@"):
 		s.kind, s.name = selDomain, strings.ToLower(t.s[len("user:*@"):])
@@ -186,12 +187,13 @@ func (p *parser) named(s selector, where place, what string) selector {
 	case err == nil:
 		s.kind, s.rng, s.lit = selAddr, rng, rangeText(rng)
 		p.notEverything(s, where)
-	case !validLogin(strings.ToLower(s.name)):
-		p.errorf(s.off, p.suggest(s.name, hostNames(p.hosts), ""), "%s%q: invalid address", what, s.name)
+	case !validLogin(strings.ToLower(s.name)) || !strings.ContainsFunc(s.name, unicode.IsLetter):
+		p.errorf(s.off, p.suggest(s.name, p.hostNames, ""), "%s%q: invalid address", what, s.name)
 	default:
 		s.kind, s.name = selUser, strings.ToLower(s.name)
-		p.warnf(s.off, fmt.Sprintf("write %q if it is one", s.name+"@"),
-			"%s%q is no host of this policy, so it is read as a user's login name", what, s.name)
+		if n := nearest(s.name, p.hostNames); n != "" {
+			p.warnf(s.off, fmt.Sprintf("did you mean the host %q?", n), "%s%q is no host, so it is read as a user's login name", what, s.name)
+		}
 	}
 	return s
 }

@@ -37,8 +37,8 @@ const (
 
 func (p *parser) readSSH(v *hujson.Value, pol *Policy) {
 	els := p.elements(v, "ssh")
-	if len(els) > maxRules {
-		p.errorf(v.StartOffset, "", "%d ssh rules; at most %d are allowed", len(els), maxRules)
+	if len(els) > maxSSHRules {
+		p.errorf(v.StartOffset, "", "%d ssh rules; at most %d are allowed", len(els), maxSSHRules)
 		return
 	}
 	for i := range els {

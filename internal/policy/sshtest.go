@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/tailscale/hujson"
@@ -38,7 +37,7 @@ func (p *parser) readSSHTest(v *hujson.Value, what string) sshTest {
 	t.src = p.selector(src, inTest, testsFailed+"src=")
 	for _, d := range p.texts(f["dst"], "dst") {
 		if strings.HasPrefix(d.s, "tag:") && !p.tags[d.s] {
-			p.errorf(d.off, p.suggest(d.s, p.tagNames(), "tagOwners"), "SSH tests dst contains unknown tag %q", d.s)
+			p.errorf(d.off, p.suggest(d.s, p.tagNames, "tagOwners"), "SSH tests dst contains unknown tag %q", d.s)
 			continue
 		}
 		s := p.selector(d, inTest, testsFailed+"dst: ")
@@ -59,41 +58,39 @@ func (p *parser) readSSHTest(v *hujson.Value, what string) sshTest {
 	return t
 }
 
-// sshFailures runs the SSH tests and records the claims that do not hold.
-func (c *Compiled) sshFailures(r *reader) {
-	for _, t := range c.pol.sshTests {
-		srcs := c.examples(t.src)
-		if len(srcs) == 0 {
-			r.errorf(t.off, "", "%s%s selects nobody", testsFailed, t.src.text())
-		}
-		for _, src := range srcs {
-			for _, s := range t.dst {
-				dsts := c.examples(s)
-				if s.kind == selSelf {
-					dsts = []Device{{User: src.User}}
+// runSSH runs an SSH test and records the claims that do not hold.
+func (t *tester) runSSH(st sshTest) {
+	srcs := t.examples(st.src)
+	if len(srcs) == 0 {
+		t.errorf(st.off, "", "%s%s selects nobody", testsFailed, st.src.text())
+	}
+	claims := len(st.accept) + len(st.check) + len(st.deny)
+	for _, src := range srcs {
+		for _, s := range st.dst {
+			for _, dst := range t.destinations(s, src) {
+				if !t.spend(st.off, claims*(len(t.ssh)+1)) {
+					return
 				}
-				for _, dst := range dsts {
-					c.sshClaims(r, t, s, src, dst)
-				}
+				t.sshClaims(st, s, src, dst)
 			}
 		}
 	}
 }
 
-func (c *Compiled) sshClaims(r *reader, t sshTest, s selector, src, dst Device) {
+func (t *tester) sshClaims(st sshTest, s selector, src, dst Device) {
 	for _, claim := range []struct {
 		users []text
 		must  string
 		holds func(SSHVerdict) bool
 	}{
-		{t.accept, "must log in to", func(v SSHVerdict) bool { return v.Allowed && !v.Check }},
-		{t.check, "must log in, with a check, to", func(v SSHVerdict) bool { return v.Allowed && v.Check }},
-		{t.deny, "must not log in to", func(v SSHVerdict) bool { return !v.Allowed }},
+		{st.accept, "must log in to", func(v SSHVerdict) bool { return v.Allowed && !v.Check }},
+		{st.check, "must log in, with a check, to", func(v SSHVerdict) bool { return v.Allowed && v.Check }},
+		{st.deny, "must not log in to", func(v SSHVerdict) bool { return !v.Allowed }},
 	} {
-		i := slices.IndexFunc(claim.users, func(u text) bool { return !claim.holds(c.SSHLogin(src, dst, u.s)) })
-		if i >= 0 {
-			u := claim.users[i]
-			r.errorf(u.off, "", "%s%s %s %s as %s, and that does not hold", testsFailed, t.src.text(), claim.must, s.text(), u.s)
+		for _, u := range claim.users {
+			if !claim.holds(t.SSHLogin(src, dst, u.s)) {
+				t.errorf(u.off, "", "%s%s %s %s as %s, and that does not hold", testsFailed, st.src.text(), claim.must, s.text(), u.s)
+			}
 		}
 	}
 }

@@ -3,8 +3,10 @@ package policy
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tailscale/hujson"
 	"tailscale.com/tailcfg"
@@ -92,7 +94,7 @@ func (p *parser) runTests(pol *Policy) {
 		p.warnf(-1, "", "the tests depend on the roles of people and are run when those are known")
 		return
 	}
-	p.errs = append(p.errs, pol.failures(pol.namedPeople())...)
+	p.errs = append(p.errs, pol.failures(nil)...)
 }
 
 // Test runs the tests of the policy for the people of a tailnet. An error is an
@@ -143,17 +145,23 @@ func (pol *Policy) ruleSelectors() iter.Seq[selector] {
 	}
 }
 
-// namedPeople invents a person for each login that the policy names.
-func (pol *Policy) namedPeople() []Person {
-	var people []Person
-	seen := make(map[string]bool)
+// everybody returns the people and, for each login that the policy names and nobody
+// has, an invented person: a policy may be ahead of its people.
+func (pol *Policy) everybody(people []Person) []Person {
+	people = slices.Clone(people)
+	seen := make(map[string]bool, len(people))
+	for _, p := range people {
+		seen[strings.ToLower(p.Login)] = true
+	}
+	next := nobody - 1
 	add := func(login string) {
 		if !seen[login] {
 			seen[login] = true
-			people = append(people, Person{ID: selvage.UserID(len(people) + 1), Login: login})
+			people = append(people, Person{ID: next, Login: login, Role: selvage.RoleMember})
+			next--
 		}
 	}
-	for _, name := range groupNames(pol.groups) {
+	for _, name := range slices.Sorted(maps.Keys(pol.groups)) {
 		for _, login := range pol.groups[name].logins {
 			add(login)
 		}
@@ -166,30 +174,86 @@ func (pol *Policy) namedPeople() []Person {
 	return people
 }
 
+// tester runs tests, within a budget.
+type tester struct {
+	*Compiled
+	*reader
+	work int // rules looked at
+}
+
 // failures runs the tests and returns the claims that do not hold.
 func (pol *Policy) failures(people []Person) []Diagnostic {
-	c := pol.Compile(people)
-	r := &reader{src: []byte(pol.text), lines: pol.lines}
-	for _, t := range pol.tests {
-		srcs := c.examples(t.src)
-		if len(srcs) == 0 {
-			r.errorf(t.off, "", "%s%s selects nobody", testsFailed, t.src.text())
+	t := &tester{
+		Compiled: pol.Compile(pol.everybody(people)),
+		reader:   &reader{src: []byte(pol.text), lines: pol.lines},
+	}
+	for _, tt := range pol.tests {
+		if t.spend(tt.off, len(t.people)) {
+			t.run(tt)
 		}
-		for _, src := range srcs {
-			for _, tt := range t.accept {
-				if !c.reaches(src, tt, t.protos, true) {
-					r.errorf(tt.text.off, "", "%s%s must reach %s, but no rule opens it", testsFailed, t.src.text(), tt.text.s)
-				}
+	}
+	for _, st := range pol.sshTests {
+		if t.spend(st.off, len(t.people)*(1+len(st.dst))) {
+			t.runSSH(st)
+		}
+	}
+	return t.errs
+}
+
+// spend takes from the budget and reports whether it lasts.
+func (t *tester) spend(off, work int) bool {
+	was := t.work <= maxTestWork
+	t.work += work
+	if t.work <= maxTestWork {
+		return true
+	}
+	if was {
+		t.errorf(off, "use fewer tests, or name a member and not a group", "%sthe tests take too long", testsFailed)
+	}
+	return false
+}
+
+func (t *tester) run(tt test) {
+	srcs := t.examples(tt.src)
+	if len(srcs) == 0 {
+		t.errorf(tt.off, "", "%s%s selects nobody", testsFailed, tt.src.text())
+	}
+	for _, src := range srcs {
+		if !t.spend(tt.off, len(t.pol.rules)) {
+			return
+		}
+		from := t.rulesFrom(src)
+		for _, target := range tt.accept {
+			if t.spend(target.text.off, t.weight(target.sel)) && !t.reaches(from, src, target, tt.protos, true) {
+				t.errorf(target.text.off, "", "%s%s must reach %s, but no rule opens it", testsFailed, tt.src.text(), target.text.s)
 			}
-			for _, tt := range t.deny {
-				if c.reaches(src, tt, t.protos, false) {
-					r.errorf(tt.text.off, "", "%s%s must not reach %s, but a rule opens it", testsFailed, t.src.text(), tt.text.s)
-				}
+		}
+		for _, target := range tt.deny {
+			if t.spend(target.text.off, t.weight(target.sel)) && t.reaches(from, src, target, tt.protos, false) {
+				t.errorf(target.text.off, "", "%s%s must not reach %s, but a rule opens it", testsFailed, tt.src.text(), target.text.s)
 			}
 		}
 	}
-	c.sshFailures(r)
-	return r.errs
+}
+
+// weight is what it costs to find the devices that stand for a selector.
+func (t *tester) weight(s selector) int {
+	switch s.kind {
+	case selGroup, selDomain, selRole:
+		return 1 + len(t.people)
+	}
+	return 1
+}
+
+// rulesFrom returns the rules that the device is a source of.
+func (c *Compiled) rulesFrom(src Device) []*rule {
+	var out []*rule
+	for i := range c.pol.rules {
+		if ru := &c.pol.rules[i]; c.anyMatches(ru.src, src) {
+			out = append(out, ru)
+		}
+	}
+	return out
 }
 
 // nobody is the owner of a made-up device of which only that it has one is known,
@@ -232,19 +296,35 @@ func (c *Compiled) examples(s selector) []Device {
 	return out
 }
 
-// reaches reports whether src reaches all of a destination (all is set) or any of
-// it: each device that it stands for and each port.
-func (c *Compiled) reaches(src Device, tt testTarget, protos []int, all bool) bool {
-	dsts := c.examples(tt.sel)
-	if tt.sel.kind == selSelf {
-		dsts = []Device{{User: src.User}}
+// destinations returns the devices that stand for a selector as the destination of
+// a test.
+func (c *Compiled) destinations(s selector, src Device) []Device {
+	if s.kind == selSelf {
+		return []Device{{User: src.User}}
 	}
+	return c.examples(s)
+}
+
+// reaches reports whether src, by the rules that it is a source of, reaches all of
+// a destination (all is set) or any of it: each device that it stands for, and each
+// port, by one of the protocols.
+func (t *tester) reaches(from []*rule, src Device, target testTarget, protos []int, all bool) bool {
+	if len(protos) == 0 {
+		protos = []int{protoTCP, protoUDP}
+	}
+	dsts := t.destinations(target.sel, src)
 	if len(dsts) == 0 {
 		return false
 	}
 	for _, dst := range dsts {
-		for _, r := range tt.ports {
-			if c.reachesPorts(src, dst, protos, r, all) != all {
+		if !t.spend(target.text.off, len(from)+1) {
+			return all
+		}
+		for _, r := range target.ports {
+			ok := slices.ContainsFunc(protos, func(proto int) bool {
+				return coversPorts(t.opened(from, src, dst, proto), r, all)
+			})
+			if ok != all {
 				return !all
 			}
 		}
@@ -252,46 +332,35 @@ func (c *Compiled) reaches(src Device, tt testTarget, protos []int, all bool) bo
 	return all
 }
 
-// reachesPorts checks one range of ports for any of the protocols.
-func (c *Compiled) reachesPorts(src, dst Device, protos []int, r tailcfg.PortRange, all bool) bool {
-	if len(protos) == 0 {
-		protos = []int{6, 17}
-	}
-	for _, proto := range protos {
-		next := int(r.First) // the first port not known to be open
-		for _, open := range c.opened(src, dst, proto) {
-			if int(open.Last) < next || open.First > r.Last {
-				continue
-			}
-			if !all {
-				return true
-			}
-			if int(open.First) > next {
-				break
-			}
-			next = int(open.Last) + 1
-		}
-		if all && next > int(r.Last) {
-			return true
-		}
-	}
-	return false
-}
-
-// opened returns the ports that the policy opens, sorted by the first.
-func (c *Compiled) opened(src, dst Device, proto int) []tailcfg.PortRange {
-	var out []tailcfg.PortRange
-	for i := range c.pol.rules {
-		ru := &c.pol.rules[i]
-		if !c.anyMatches(ru.src, src) {
+// coversPorts reports whether the open ranges, sorted by the first, have all of r,
+// or any of it.
+func coversPorts(open []tailcfg.PortRange, r tailcfg.PortRange, all bool) bool {
+	next := int(r.First) // the first port not known to be open
+	for _, o := range open {
+		if int(o.Last) < next || o.First > r.Last {
 			continue
 		}
+		if !all {
+			return true
+		}
+		if int(o.First) > next {
+			return false
+		}
+		next = int(o.Last) + 1
+	}
+	return all && next > int(r.Last)
+}
+
+// opened returns the ports that rules open, sorted by the first.
+func (c *Compiled) opened(rules []*rule, src, dst Device, proto int) []tailcfg.PortRange {
+	var out []tailcfg.PortRange
+	for _, ru := range rules {
 		for _, t := range ru.dst {
 			if !c.reachesTarget(t.sel, src, dst) {
 				continue
 			}
 			for k, protos := range ru.protc {
-				if !carries(protos, proto) {
+				if !carries(protos, proto) || len(t.ports[k]) == 0 {
 					continue
 				}
 				if hasPorts([]int{proto}) {
