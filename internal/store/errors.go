@@ -77,6 +77,9 @@ func (db *DB) translate(ctx context.Context, err error) error {
 	case troubleFull:
 		return selvage.Errorf(selvage.KindBusy, "the disk of database %s is full: nothing can be saved until there is space: %w", place, err)
 	case troubleReadOnly:
+		if db.dialect.name == postgresDialect.name {
+			return selvage.Errorf(selvage.KindBusy, "PostgreSQL %s can't be written: the database address must lead to the primary server, not to a standby: %w", place, err)
+		}
 		return selvage.Errorf(selvage.KindBusy, "database %s can't be written: make the file and its directory writable for the server's user: %w", place, err)
 	case troubleDamaged:
 		return damaged(place, err)

@@ -445,3 +445,27 @@ func TestSecrets(t *testing.T) {
 		wantKind(t, err, selvage.KindInvalid, "is taken")
 	})
 }
+
+// BenchmarkPutSoft saves the soft state of 1000 of 10000 nodes in each round.
+func BenchmarkPutSoft(b *testing.B) {
+	const nodes, changed = 10000, 1000
+	db := withTailnet(b, storetest.New(b))
+	write(b, db, func(tx *store.Tx) error {
+		for id := selvage.NodeID(1); id <= nodes; id++ {
+			if err := tx.PutNode(&selvage.Node{ID: id, Tailnet: 1, StableID: id.String(), Name: id.String()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	soft := map[selvage.NodeID]*selvage.Soft{}
+	for id := selvage.NodeID(1); id <= changed; id++ {
+		soft[id*nodes/changed] = &selvage.Soft{
+			Cap: 130, Hostinfo: &tailcfg.Hostinfo{Hostname: "host", OS: "linux", OSVersion: "6.1"},
+			Endpoints: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:41641")}, HomeDERP: 901,
+		}
+	}
+	for b.Loop() {
+		write(b, db, func(tx *store.Tx) error { return tx.PutSoft(soft) })
+	}
+}
