@@ -30,7 +30,6 @@ type Tx struct {
 	ctx     context.Context
 	db      *DB
 	session session
-	write   bool
 	failed  error // the first error of a statement
 	wake    map[selvage.TailnetID]struct{}
 }
@@ -87,7 +86,7 @@ func (db *DB) attempt(ctx context.Context, write bool, f func(*Tx) error) error 
 	if write {
 		db.observe("wait", time.Since(start))
 	}
-	tx := &Tx{ctx: ctx, db: db, session: s, write: write}
+	tx := &Tx{ctx: ctx, db: db, session: s}
 	ended := false
 	defer func() {
 		if !ended { // f panicked
