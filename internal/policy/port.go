@@ -19,21 +19,22 @@ const (
 
 var allPorts = tailcfg.PortRange{First: 0, Last: maxPort}
 
-// protocols are the names that the language has for IP protocols. ICMP means both
-// versions.
-var protocols = map[string][]int{
-	"icmp":     {1, 58},
-	"igmp":     {2},
-	"ipv4":     {4},
-	"ip-in-ip": {4},
-	"tcp":      {protoTCP},
-	"egp":      {8},
-	"igp":      {9},
-	"udp":      {protoUDP},
-	"gre":      {47},
-	"esp":      {50},
-	"ah":       {51},
-	"sctp":     {protoSCTP},
+// protocols are the names that the language has for IP protocols. As at the service,
+// "icmp" is that of IPv4 alone, while a rule without a protocol opens both.
+var protocols = map[string]int{
+	"icmp":      1,
+	"igmp":      2,
+	"ipv4":      4,
+	"ip-in-ip":  4,
+	"tcp":       protoTCP,
+	"egp":       8,
+	"igp":       9,
+	"udp":       protoUDP,
+	"gre":       47,
+	"esp":       50,
+	"ah":        51,
+	"ipv6-icmp": 58,
+	"sctp":      protoSCTP,
 }
 
 // parseProto reads a protocol's name or number; "" means TCP, UDP and ICMP, which
@@ -43,7 +44,7 @@ func parseProto(s string) ([]int, error) {
 		return nil, nil
 	}
 	if p, ok := protocols[strings.ToLower(s)]; ok {
-		return p, nil
+		return []int{p}, nil
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || n > 255 {
