@@ -152,6 +152,13 @@ func (ru *sshRule) admits(login, local string) bool {
 	if slices.Contains(ru.users, local) || local != "root" && slices.Contains(ru.users, nonroot) {
 		return true
 	}
+	part, ok := ru.localPart(login)
+	return ok && part == local
+}
+
+// localPart returns the local user that a login stands for by localpart:*@domain.
+// It is never root: who chooses logins would otherwise choose who is root.
+func (ru *sshRule) localPart(login string) (string, bool) {
 	part, domain, ok := strings.Cut(login, "@")
-	return ok && part == local && slices.Contains(ru.domains, domain)
+	return part, ok && part != "root" && slices.Contains(ru.domains, domain)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"tailscale.com/tailcfg"
@@ -106,8 +105,7 @@ func (c *Compiled) sshRules(rules []*tailcfg.SSHRule, ru *compiledSSH, srcs []Cl
 		ps := principals(srcs[:n], members)
 		srcs = srcs[n:]
 		add(ps, ru.localUsers())
-		part, domain, _ := strings.Cut(c.person(user).login, "@")
-		if user != 0 && slices.Contains(ru.domains, domain) {
+		if part, ok := ru.localPart(c.person(user).login); ok {
 			add(ps, map[string]string{part: part})
 		}
 	}
