@@ -16,7 +16,7 @@ import (
 // to the Compiled that gave it.
 type Class int32
 
-// class is what is known of a Class; immutable.
+// class is what is known of a Class; immutable but for what it remembers.
 type class struct {
 	// user is the devices' owner, or 0 if no rule makes a difference between owners.
 	user selvage.UserID
@@ -33,6 +33,15 @@ type class struct {
 	sshFeeds bitset // ssh rules whose sources the devices' addresses are written for
 
 	siblings *growing // the classes of the same owner; nil if user is 0
+
+	sources atomic.Pointer[sources] // what Sources found last
+}
+
+// sources is what Sources found when so many classes were known.
+type sources struct {
+	classes int
+	list    []Class
+	depends bool
 }
 
 // classTable holds the classes seen so far. Reading takes no lock.
@@ -232,13 +241,26 @@ func (c *Compiled) Feeds(src, dst Class) bool {
 // Sources returns the classes known so far whose devices' addresses are written
 // into the filters of dst's devices, in order, and whether there can be any: it is
 // false if the filters depend on nobody's membership. Feeds answers the same for
-// one class.
-func (c *Compiled) Sources(dst Class) (sources []Class, depends bool) {
-	k := c.class(dst)
-	add := func(s int) {
-		if c.sets[s].identity {
-			depends = true
-			sources = append(sources, c.classes.bySet[s].all()...)
+// one class. The list is shared; it must not be changed.
+func (c *Compiled) Sources(dst Class) (list []Class, depends bool) {
+	k, n := c.class(dst), c.Classes()
+	if s := k.sources.Load(); s != nil && s.classes == n {
+		return s.list, s.depends
+	}
+	s := c.findSources(k)
+	s.classes = n
+	k.sources.Store(s)
+	return s.list, s.depends
+}
+
+func (c *Compiled) findSources(k *class) *sources {
+	s := new(sources)
+	seen := newBitset(len(c.sets))
+	add := func(set int) {
+		if c.sets[set].identity && !seen.has(set) {
+			seen.set(set)
+			s.depends = true
+			s.list = append(s.list, c.classes.bySet[set].all()...)
 		}
 	}
 	for i := range k.dst.all() {
@@ -248,11 +270,12 @@ func (c *Compiled) Sources(dst Class) (sources []Class, depends bool) {
 		add(c.rules[i].dstSet)
 	}
 	if k.self != nil {
-		depends = true
-		sources = append(sources, k.siblings.all()...)
+		s.depends = true
+		s.list = append(s.list, k.siblings.all()...)
 	}
-	slices.Sort(sources)
-	return slices.Compact(sources), depends
+	slices.Sort(s.list)
+	s.list = slices.Compact(s.list)
+	return s
 }
 
 // NeedsRoutes reports whether the filters of dst's devices say which subnet routes

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -88,5 +90,42 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 	if c.Classes() < 10 {
 		t.Errorf("%d classes", c.Classes())
+	}
+}
+
+// TestRangesOfTheTailnet checks that the wildcard follows the tailnet's addresses.
+func TestRangesOfTheTailnet(t *testing.T) {
+	pol, err := Parse(`{"grants": [{"src": ["*"], "dst": ["*"], "ip": ["*"]}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		ranges []netip.Prefix
+		want   string
+	}{
+		{"default", nil, "100.115.94.0-100.127.255.255 100.64.0.0-100.115.91.255 fd7a:115c:a1e0::/48"},
+		{"own", []netip.Prefix{netip.MustParsePrefix("100.80.0.0/12"), netip.MustParsePrefix("fd00:7::/64")}, "100.80.0.0/12 fd00:7::/64"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(pol.Compile(nil, tt.ranges...))
+			w.add(Device{User: 1})
+			if got := strings.Join(w.filter(0)[0].SrcIPs, " "); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestEmptyFilter: an empty filter blocks everything, and nil would leave a
+// client with the filter that it has.
+func TestEmptyFilter(t *testing.T) {
+	w := newWorld(compiled(t, `{"grants": []}`))
+	w.add(Device{User: 1})
+	if got := w.filter(0); got == nil || len(got) != 0 {
+		t.Errorf("got %#v", got)
+	}
+	if got := w.c.SSH(w.devices[0], w.classes[0], w.addrs); got == nil || got.Rules == nil || w.c.HasSSH(w.classes[0]) {
+		t.Errorf("got %#v", got)
 	}
 }

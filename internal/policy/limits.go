@@ -20,7 +20,7 @@ const (
 	maxTests       = 10_000
 	// maxWork bounds, before compiling, the sum over all rules of the people that
 	// their sources and destinations name.
-	maxWork = 20_000_000
+	maxWork = 5_000_000
 	// maxTestWork bounds how many rules the tests of a policy look at, each look
 	// taking some ten nanoseconds.
 	maxTestWork = 20_000_000

@@ -39,6 +39,7 @@ func TestParseErrors(t *testing.T) {
 		{"host named like an address", `{"hosts": {"10.0.0.1": "10.0.0.2"}}`, `an address cannot be a name`},
 		{"host named like a selector", `{"hosts": {"tag:a": "10.0.0.2"}}`, `hosts["tag:a"]: not a name`},
 		{"address with a zone", `{"grants": [{"src": ["fe80::1%eth0"], "dst": ["*"], "ip": ["*"]}]}`, `"fe80::1%eth0": invalid address`},
+		{"IPv4 as IPv6", `{"grants": [{"src": ["::ffff:10.0.0.1"], "dst": ["*"], "ip": ["*"]}]}`, `"::ffff:10.0.0.1": invalid address`},
 		{"range backwards", `{"grants": [{"src": ["10.0.0.9-10.0.0.1"], "dst": ["*"], "ip": ["*"]}]}`, `invalid address`},
 		{"all addresses", `{"grants": [{"src": ["*"], "dst": ["0.0.0.0/0"], "ip": ["*"]}]}`, `dst "0.0.0.0/0": to allow all IP addresses, use "*" or "autogroup:internet"`},
 		{"all addresses as a host", `{"hosts": {"all": "::/0"}, "grants": [{"src": ["all"], "dst": ["*"], "ip": ["*"]}]}`, `src "all": to allow all IP addresses`},

@@ -235,6 +235,9 @@ func parseRange(s string) (netipx.IPRange, error) {
 		if err != nil {
 			return none, err
 		}
+		if pfx.Addr().Is4In6() {
+			return none, fmt.Errorf("%q: an IPv4 network written as IPv6", s)
+		}
 		return netipx.RangeOfPrefix(pfx.Masked()), nil
 	}
 	from, to, isRange := strings.Cut(s, "-")
@@ -252,6 +255,9 @@ func parseRange(s string) (netipx.IPRange, error) {
 	rng := netipx.IPRangeFrom(a, b)
 	if !rng.IsValid() {
 		return none, fmt.Errorf("%q: the first address is above the last, or of another family", s)
+	}
+	if a.Is4In6() || b.Is4In6() {
+		return none, fmt.Errorf("%q: an IPv4 address written as IPv6", s)
 	}
 	return rng, nil
 }
