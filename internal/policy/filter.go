@@ -33,6 +33,7 @@ func (c *Compiled) Filter(d Device, dst Class, members func(Class) []netip.Addr,
 	b := &filterBuilder{
 		c: c, d: d, class: c.class(dst), members: members,
 		rules: []tailcfg.FilterRule{},
+		texts: make(map[Class][]string),
 		lists: make(map[int]*sourceList),
 		same:  make(map[string]*sourceList),
 		open:  make(map[string]int),
@@ -58,7 +59,8 @@ type filterBuilder struct {
 
 	rules []tailcfg.FilterRule
 	place []int                  // for each of rules, the rule of the policy in whose place it is
-	lists map[int]*sourceList    // by set; -1 is the owner's devices
+	texts map[Class][]string     // the addresses of classes
+	lists map[int]*sourceList    // by set; ownSet is the owner's devices
 	same  map[string]*sourceList // by content
 	open  map[string]int         // the rule for some sources and protocols
 }
@@ -126,9 +128,7 @@ func (b *filterBuilder) sources(n int) *sourceList {
 		classes = b.c.classes.bySet[n].all()
 	}
 	for _, k := range classes {
-		for _, a := range b.members(k) {
-			ips = append(ips, a.String())
-		}
+		ips = append(ips, b.addrs(k)...)
 	}
 	slices.Sort(ips)
 	ips = slices.Compact(ips)
@@ -140,6 +140,18 @@ func (b *filterBuilder) sources(n int) *sourceList {
 	}
 	b.lists[n] = l
 	return l
+}
+
+// addrs returns the addresses of a class's devices as text.
+func (b *filterBuilder) addrs(k Class) []string {
+	texts, ok := b.texts[k]
+	if !ok {
+		for _, a := range b.members(k) {
+			texts = append(texts, a.String())
+		}
+		b.texts[k] = texts
+	}
+	return texts
 }
 
 // opens writes what a rule opens to the device, as autogroup:self or otherwise.
@@ -268,8 +280,10 @@ type routeBits struct {
 const maxRouteMemo = 16384
 
 // UsesRoute reports whether a device of the class may send anything into the route,
-// or be sent anything from it. Exit routes are used by the sources of
-// autogroup:internet and of the wildcard.
+// or be sent anything from it. Exit routes are used by the sources of rules for
+// autogroup:internet and for the wildcard. A router that stands by for a route is
+// not asked about here: the service shows it the route of the router in charge if
+// the two see each other, whatever the rules say of the route.
 func (c *Compiled) UsesRoute(viewer Class, r netip.Prefix) bool {
 	k := c.class(viewer)
 	rb := c.routeBits(r)

@@ -7,6 +7,7 @@ const (
 	maxValues      = 300_000 // JSON values in the text
 	maxDepth       = 32      // nested objects and arrays
 	maxDiagnostics = 50      // diagnostics kept of one text
+	maxSuggestions = 50      // searches for what a name was meant to be
 	maxName        = 255     // bytes of a name or selector
 	maxGroups      = 10_000
 	maxTags        = 10_000
@@ -23,5 +24,5 @@ const (
 	maxWork = 5_000_000
 	// maxTestWork bounds how many rules the tests of a policy look at, each look
 	// taking some ten nanoseconds.
-	maxTestWork = 20_000_000
+	maxTestWork = 10_000_000
 )

@@ -47,6 +47,8 @@ type parser struct {
 	tags   map[string]bool
 
 	hostNames, groupNames, tagNames []string // sorted; for suggestions
+
+	suggestions int // how many were looked for
 }
 
 // sections are the names of the sections of a policy file.

@@ -172,6 +172,10 @@ func TestHostile(t *testing.T) {
 		{"entries", `{"acls": [{"action": "accept", "src": [` + strings.Repeat(`"*",`, maxListed+1) + `]}]}`, "entries; at most"},
 		{"ports", `{"grants": [{"src": ["*"], "dst": ["*"], "ip": [` + repeat(2000, `"%d",`) + `]}]}`, "more than 1024 port ranges"},
 		{"unknown tags", `{"tagOwners": {` + repeat(9_000, `"tag:t%d": [],`) + `}, "acls": [{"action": "accept", "src": [` + repeat(maxListed, `"tag:u%d",`) + `]}]}`, "tag not found"},
+		{
+			"hosts misspelt", `{"hosts": {` + repeat(9_000, `"host-with-a-long-name-%d": "10.0.0.1",`) + `}, "acls": [` +
+				repeat(9_000, `{"action": "accept", "src": ["host-with-a-long-nome-%d"], "dst": ["*:1"]},`) + `{}]}`, "is not a valid action",
+		},
 		{"big groups in many rules", `{"groups": {"group:g": [` + logins + `]}, "acls": [` + repeat(9_000, `{"action": "accept", "src": ["group:g"], "dst": ["*:%d"]},`) + "]}", "too large to compile"},
 		{
 			"big groups in many tests", `{"groups": {"group:g": [` + logins + `]}, "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}], "tests": [` +

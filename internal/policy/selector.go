@@ -191,7 +191,7 @@ func (p *parser) named(s selector, where place, what string) selector {
 		p.errorf(s.off, p.suggest(s.name, p.hostNames, ""), "%s%q: invalid address", what, s.name)
 	default:
 		s.kind, s.name = selUser, strings.ToLower(s.name)
-		if n := nearest(s.name, p.hostNames); n != "" {
+		if n := p.nearest(s.name, p.hostNames); n != "" {
 			p.warnf(s.off, fmt.Sprintf("did you mean the host %q?", n), "%s%q is no host, so it is read as a user's login name", what, s.name)
 		}
 	}
@@ -210,12 +210,17 @@ func (p *parser) notEverything(s selector, where place) {
 	}
 }
 
+// nearest is the function of that name, for the first few names only.
+func (p *parser) nearest(name string, known []string) string {
+	if p.suggestions++; p.suggestions > maxSuggestions {
+		return ""
+	}
+	return nearest(name, known)
+}
+
 // suggest says what was probably meant, or where the name must be defined.
 func (p *parser) suggest(name string, known []string, section string) string {
-	if len(p.errs) >= maxDiagnostics {
-		return "" // nobody will read it
-	}
-	if n := nearest(name, known); n != "" {
+	if n := p.nearest(name, known); n != "" {
 		return fmt.Sprintf("did you mean %q?", n)
 	}
 	if section != "" {
