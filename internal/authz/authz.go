@@ -35,12 +35,12 @@ const (
 	UserRole  Action = "user.role"
 
 	KeyRead  Action = "key.read"
-	KeyWrite Action = "key.write" // auth keys of one's own: create, revoke
-	KeyFor   Action = "key.for"   // auth keys of other users
+	KeyWrite Action = "key.write" // make auth keys of one's own, revoke any
+	KeyFor   Action = "key.for"   // make auth keys for other users
 
 	TokenRead  Action = "token.read"
-	TokenWrite Action = "token.write" // API tokens of one's own: create, delete
-	TokenFor   Action = "token.for"   // API tokens of other users
+	TokenWrite Action = "token.write" // make API tokens of one's own, delete any
+	TokenFor   Action = "token.for"   // make API tokens for other users
 
 	PolicyRead  Action = "policy.read"
 	PolicyWrite Action = "policy.write"
@@ -141,13 +141,13 @@ func secretRule(a Action) rule {
 		return rule{"make or revoke auth keys", operators()}
 	case KeyFor:
 		// Whoever has a key of somebody is taken for them by the policy.
-		return rule{"make or revoke auth keys of other people", admins()}
+		return rule{"make auth keys for other people", admins()}
 	case TokenRead:
 		return rule{"see API tokens", operatorsAndAuditors()}
 	case TokenWrite:
 		return rule{"make or delete API tokens", operators()}
 	case TokenFor:
-		return rule{"make or delete API tokens of other people", admins()}
+		return rule{"make API tokens for other people", admins()}
 	}
 	return settingRule(a)
 }
