@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"selvage"
 )
@@ -136,7 +137,7 @@ func (l *Loaded) loadFile(s Source, env map[string]string, dataDir string) error
 	}
 	for _, name := range places {
 		text, err := readFile(name)
-		if errors.Is(err, fs.ErrNotExist) && asked == "" {
+		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)) && asked == "" {
 			continue
 		}
 		if err != nil {
