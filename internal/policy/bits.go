@@ -29,6 +29,13 @@ func (b bitset) or(o bitset) {
 	}
 }
 
+// without removes the members of o.
+func (b bitset) without(o bitset) {
+	for i, w := range o {
+		b[i] &^= w
+	}
+}
+
 // meets reports whether b and o have a member in common; either may be nil.
 func (b bitset) meets(o bitset) bool {
 	if len(o) < len(b) {

@@ -102,6 +102,7 @@ func (c *Compiled) Class(d Device) Class {
 	for _, a := range d.Addrs {
 		c.addNetworks(matched, a, a)
 	}
+	matched.without(c.routed)
 	for _, r := range d.Routes {
 		if selvage.IsExitRoute(r) {
 			matched.or(c.internet)
@@ -169,7 +170,7 @@ func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.User
 				k.self.set(i)
 			}
 		}
-		if matched.has(ru.dstSet) {
+		if matched.has(ru.dstSet) && (ru.viaSet < 0 || ident.has(ru.viaSet)) {
 			k.dst.set(i)
 		}
 		if ident.has(ru.srcSet) {

@@ -55,6 +55,7 @@ type Compiled struct {
 	member, tagged bitset           // sets matched by every untagged, every tagged device
 	tags           map[string][]int // sets matched by devices with the tag
 	always         bitset           // sets that hold the wildcard
+	routed         bitset           // sets of networks that only routers of them match
 	internet       bitset           // sets that hold autogroup:internet
 	networks       []network        // sorted by the first address
 	furthest       []netip.Addr     // for each network, the last address of it and those before it
@@ -76,10 +77,19 @@ type person struct {
 type set struct {
 	sels     []selector
 	literals []string // what filters say for the selectors that are not by identity
-	any      bool     // has the wildcard
-	danger   bool     // has autogroup:danger-all
-	identity bool     // has selectors by identity
+	kind     setKind
+	any      bool // has the wildcard
+	danger   bool // has autogroup:danger-all
+	identity bool // has selectors by identity
 }
+
+// setKind says which devices a set is asked about.
+type setKind uint8
+
+const (
+	setPlain  setKind = iota
+	setRouted         // networks, matched by routes and not by addresses
+)
 
 // network is a range that sets name, and those sets.
 type network struct {
@@ -92,6 +102,7 @@ type compiledRule struct {
 	*rule
 	srcSet int
 	dstSet int // without autogroup:self
+	viaSet int // the tags of routers that carry it; -1 if any may
 	self   bool
 	// first has, for each of protc, the first rule that has the same sources and
 	// protocols; filters write them in its place.
@@ -136,8 +147,9 @@ func (pol *Policy) Compile(people []Person, ranges ...netip.Prefix) *Compiled {
 // collectSets gives each distinct list of selectors a number.
 func (c *Compiled) collectSets() {
 	numbers := make(map[string]int)
-	number := func(sels []selector) int {
+	number := func(kind setKind, sels []selector) int {
 		var key strings.Builder
+		fmt.Fprintln(&key, kind)
 		for _, s := range sels {
 			fmt.Fprintf(&key, "%d %s %s\n", s.kind, s.name, s.lit)
 		}
@@ -145,7 +157,7 @@ func (c *Compiled) collectSets() {
 		if !ok {
 			n = len(c.sets)
 			numbers[key.String()] = n
-			c.sets = append(c.sets, newSet(sels))
+			c.sets = append(c.sets, newSet(kind, sels))
 		}
 		return n
 	}
@@ -159,7 +171,12 @@ func (c *Compiled) collectSets() {
 			sels = append(sels, t.sel)
 		}
 		dst, self := withoutSelf(sels)
-		cr := compiledRule{rule: ru, srcSet: number(ru.src), dstSet: number(dst), self: self}
+		cr := compiledRule{rule: ru, srcSet: number(setPlain, ru.src), viaSet: -1, self: self}
+		if len(ru.via) > 0 {
+			cr.viaSet, cr.dstSet = number(setPlain, ru.via), number(setRouted, routedOnly(dst))
+		} else {
+			cr.dstSet = number(setPlain, dst)
+		}
 		for _, protos := range ru.protc {
 			key := fmt.Sprint(cr.srcSet, protos)
 			if _, ok := first[key]; !ok {
@@ -171,7 +188,7 @@ func (c *Compiled) collectSets() {
 			c.selfRules = append(c.selfRules, i)
 		}
 		for _, app := range ru.app {
-			if companions[app.name] != "" {
+			if companions[app.name] != "" && len(ru.via) == 0 {
 				c.back.set(i)
 			}
 		}
@@ -192,8 +209,8 @@ func withoutSelf(sels []selector) (others []selector, self bool) {
 	return others, self
 }
 
-func newSet(sels []selector) *set {
-	s := &set{sels: sels}
+func newSet(kind setKind, sels []selector) *set {
+	s := &set{sels: sels, kind: kind}
 	for _, sel := range sels {
 		switch {
 		case sel.kind == selAny:
@@ -213,7 +230,7 @@ func newSet(sels []selector) *set {
 // indexSets records, for each fact about a device, the sets that it matches.
 func (c *Compiled) indexSets() {
 	n := len(c.sets)
-	c.member, c.tagged, c.always, c.internet = newBitset(n), newBitset(n), newBitset(n), newBitset(n)
+	c.member, c.tagged, c.always, c.internet, c.routed = newBitset(n), newBitset(n), newBitset(n), newBitset(n), newBitset(n)
 	domains := make(map[string]bitset)
 	roles := make(map[string]bitset)
 	nets := make(map[netipx.IPRange][]int)
@@ -224,6 +241,9 @@ func (c *Compiled) indexSets() {
 		m[key].set(i)
 	}
 	for i, s := range c.sets {
+		if s.kind == setRouted {
+			c.routed.set(i)
+		}
 		for _, sel := range s.sels {
 			switch sel.kind {
 			case selAny, selDanger:

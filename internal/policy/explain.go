@@ -22,7 +22,7 @@ func (c *Compiled) Explain(src, dst Device, proto int, port uint16) (allowed boo
 // opensTo reports whether the rule, of which src is a source, opens the port.
 func (c *Compiled) opensTo(ru *rule, src, dst Device, proto int, port uint16) bool {
 	for _, t := range ru.dst {
-		if !c.reachesTarget(t.sel, src, dst) {
+		if !c.reachesRule(ru, t.sel, src, dst) {
 			continue
 		}
 		for k, protos := range ru.protc {

@@ -160,7 +160,7 @@ func (b *filterBuilder) opens(i int, src *sourceList, self bool) {
 	for k, protos := range ru.protc {
 		var dsts []tailcfg.NetPortRange
 		for _, t := range ru.dst {
-			for _, ip := range b.targetIPs(t.sel, self) {
+			for _, ip := range b.targetIPs(ru, t.sel, self) {
 				for _, ports := range t.ports[k] {
 					dsts = append(dsts, tailcfg.NetPortRange{IP: ip, Ports: ports})
 				}
@@ -183,12 +183,12 @@ func (b *filterBuilder) opens(i int, src *sourceList, self bool) {
 		}
 		b.rules[at].DstPorts = append(b.rules[at].DstPorts, dsts...)
 	}
-	if len(ru.app) == 0 {
-		return
+	if len(ru.app) == 0 || len(ru.via) > 0 {
+		return // capabilities are of devices, and what lies behind a router is none
 	}
 	var dsts []netip.Prefix
 	for _, t := range ru.dst {
-		dsts = append(dsts, b.targetPrefixes(t.sel, self)...)
+		dsts = append(dsts, b.targetPrefixes(ru, t.sel, self)...)
 	}
 	caps := make(tailcfg.PeerCapMap, len(ru.app))
 	for _, app := range ru.app {
@@ -199,12 +199,12 @@ func (b *filterBuilder) opens(i int, src *sourceList, self bool) {
 
 // targetIPs returns what filters say for a destination, if it is this device or
 // something that it serves.
-func (b *filterBuilder) targetIPs(s selector, self bool) []string {
+func (b *filterBuilder) targetIPs(ru *compiledRule, s selector, self bool) []string {
 	if self || s.kind == selSelf {
 		if !self || s.kind != selSelf {
 			return nil
 		}
-	} else if !b.c.matches(s, b.d) {
+	} else if !b.c.isTarget(ru.rule, s, b.d) {
 		return nil
 	}
 	switch s.kind {
@@ -223,8 +223,8 @@ func (b *filterBuilder) targetIPs(s selector, self bool) []string {
 }
 
 // targetPrefixes is targetIPs for capabilities: the wildcard is the device itself.
-func (b *filterBuilder) targetPrefixes(s selector, self bool) []netip.Prefix {
-	ips := b.targetIPs(s, self)
+func (b *filterBuilder) targetPrefixes(ru *compiledRule, s selector, self bool) []netip.Prefix {
+	ips := b.targetIPs(ru, s, self)
 	switch {
 	case len(ips) == 0 || s.kind == selInternet:
 		return nil

@@ -28,6 +28,7 @@ type naiveGrant struct {
 	Dst []string         `json:"dst"`
 	IP  []string         `json:"ip,omitempty"`
 	App map[string][]any `json:"app,omitempty"`
+	Via []string         `json:"via,omitempty"`
 }
 
 var (
@@ -74,6 +75,13 @@ func drawNaive(t *rapid.T) *naivePolicy {
 			if rapid.Bool().Draw(t, "only app") {
 				g.IP = nil
 			}
+		}
+		if rapid.IntRange(0, 3).Draw(t, "via") == 0 && !slices.Contains(g.Dst, "autogroup:self") {
+			g.Dst = rapid.SliceOfN(rapid.SampledFrom([]string{"lan", "10.1.2.3", "100.64.0.1", "192.168.0.0/16", "tag:web", "*"}), 1, 3).Draw(t, "networks")
+			if rapid.Bool().Draw(t, "internet") && g.App == nil {
+				g.Dst = append(g.Dst, "autogroup:internet")
+			}
+			g.Via = rapid.SliceOfN(rapid.SampledFrom(naiveTags), 1, 2).Draw(t, "via tags")
 		}
 		n.Grants = append(n.Grants, g)
 	}
@@ -188,10 +196,14 @@ func (n *naivePolicy) reaches(g naiveGrant, a, b Device) bool {
 	if !n.isAny(g.Src, a) {
 		return false
 	}
-	return slices.ContainsFunc(g.Dst, func(s string) bool { return n.target(s, a, b) })
+	return slices.ContainsFunc(g.Dst, func(s string) bool { return n.target(g, s, a, b) })
 }
 
-func (n *naivePolicy) target(s string, a, b Device) bool {
+func (n *naivePolicy) target(g naiveGrant, s string, a, b Device) bool {
+	if len(g.Via) > 0 {
+		carried := n.isLiteral(s) || s == "autogroup:internet"
+		return carried && n.isAny(g.Via, b) && n.is(s, Device{Routes: b.Routes})
+	}
 	if s == "autogroup:self" {
 		return len(a.Tags) == 0 && len(b.Tags) == 0 && a.User == b.User
 	}
@@ -211,7 +223,7 @@ func (n *naivePolicy) opens(a, b Device, from, to netip.Addr, proto, port int) b
 			continue
 		}
 		for _, s := range g.Dst {
-			if !n.receives(s, a, b, to, fromOwn, toOwn) {
+			if !n.target(g, s, a, b) || !n.receives(g, s, a, b, to, fromOwn, toOwn) {
 				continue
 			}
 			if slices.ContainsFunc(g.IP, func(ip string) bool { return naiveIP(ip, proto, port) }) {
@@ -234,7 +246,7 @@ func (n *naivePolicy) sends(s string, a Device, from netip.Addr, own bool) bool 
 	return own && n.is(s, a)
 }
 
-func (n *naivePolicy) receives(s string, a, b Device, to netip.Addr, fromOwn, own bool) bool {
+func (n *naivePolicy) receives(g naiveGrant, s string, a, b Device, to netip.Addr, fromOwn, own bool) bool {
 	switch {
 	case n.isLiteral(s):
 		return n.is(s, b) && n.covers(n.literal(s), Device{Addrs: []netip.Addr{to}})
@@ -244,7 +256,7 @@ func (n *naivePolicy) receives(s string, a, b Device, to netip.Addr, fromOwn, ow
 		public := !to.IsPrivate() && to != netip.MustParseAddr("fd00::1") && !netip.MustParsePrefix("100.64.0.0/10").Contains(to)
 		return public && n.is(s, b)
 	case s == "autogroup:self":
-		return fromOwn && own && n.target(s, a, b)
+		return fromOwn && own && n.target(g, s, a, b)
 	}
 	return own && n.is(s, b)
 }

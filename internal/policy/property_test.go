@@ -212,10 +212,10 @@ func (n *naivePolicy) usesRoute(a Device, r netip.Prefix) bool {
 		return s == "*" || s == "autogroup:internet" && selvage.IsExitRoute(r) || n.isLiteral(s) && n.is(s, router)
 	}
 	for _, g := range n.Grants {
-		if n.isAny(g.Src, a) && slices.ContainsFunc(g.Dst, is) {
+		if n.isAny(g.Src, a) && slices.ContainsFunc(g.Dst, func(s string) bool { return is(s) && (len(g.Via) == 0 || s != "*") }) {
 			return true
 		}
-		back := slices.ContainsFunc(g.Dst, func(s string) bool { return s != "autogroup:self" && n.is(s, a) })
+		back := slices.ContainsFunc(g.Dst, func(s string) bool { return s != "autogroup:self" && n.target(g, s, router, a) })
 		if back && !selvage.IsExitRoute(r) && slices.ContainsFunc(g.Src, is) {
 			return true
 		}

@@ -16,6 +16,7 @@ type rule struct {
 	dst   []target
 	protc [][]int // the protocol sets that the rule opens, each one filter rule
 	app   []capability
+	via   []selector // tags; only routers that have one carry what the rule opens
 	grant bool
 }
 
@@ -169,8 +170,8 @@ func (p *parser) grant(v *hujson.Value, what string) rule {
 	f := p.fields(v, what, "src", "dst", "ip", "app", "via", "srcPosture")
 	ru := rule{off: v.StartOffset, grant: true}
 	p.unenforced(f["srcPosture"], "srcPosture")
-	p.unenforced(f["via"], "via")
 	ru.src = p.sources(f["src"])
+	ru.via = p.viaTags(f["via"])
 	ports := p.grantPorts(f["ip"], &ru)
 	if f["app"] != nil {
 		ru.app = p.capabilities(f["app"])
@@ -186,6 +187,7 @@ func (p *parser) grant(v *hujson.Value, what string) rule {
 		ru.dst = append(ru.dst, target{sel: sel, ports: ports})
 	}
 	p.checkSelf(ru)
+	p.checkVia(ru)
 	return ru
 }
 

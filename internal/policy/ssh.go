@@ -26,8 +26,9 @@ type sshRule struct {
 	users  []string // the local users, without localpart:*@ forms
 	// domains are those of localpart:*@domain: people who have a login there may
 	// be the local user of the part before the @.
-	domains []string
-	env     []string
+	domains  []string
+	partOffs []int // where in the text each of domains is
+	env      []string
 }
 
 const (
@@ -122,7 +123,7 @@ func (p *parser) sshUsers(v *hujson.Value, off int, what string, ru *sshRule) {
 		case isPart && strings.ContainsAny(domain, "*@"):
 			p.errorf(t.off, "", "%s: %s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions", what, domain)
 		case isPart && domain != "":
-			ru.domains = append(ru.domains, strings.ToLower(domain))
+			ru.domains, ru.partOffs = append(ru.domains, strings.ToLower(domain)), append(ru.partOffs, t.off)
 		default:
 			if t.s != nonroot && strings.Contains(t.s, ":") {
 				p.warnf(t.off, "", "%s: %q is taken as the name of a local user", what, t.s)

@@ -44,13 +44,18 @@ func (c *Compiled) SSHLogin(src, dst Device, local string) SSHVerdict {
 		if !ru.admits(login, local) || !c.anyMatches(ru.src, src) {
 			continue
 		}
-		if !slices.ContainsFunc(ru.dst, func(s selector) bool { return c.reachesTarget(s, src, dst) }) {
+		itself := src.Node != 0 && src.Node == dst.Node && ru.toItself()
+		if !itself && !slices.ContainsFunc(ru.dst, func(s selector) bool { return c.reachesTarget(s, src, dst) }) {
 			continue
 		}
 		return SSHVerdict{Allowed: true, Check: ru.check, Period: ru.period, Line: c.pol.line(ru.off)}
 	}
 	return SSHVerdict{}
 }
+
+// toItself reports whether the rule lets each of its sources log in to itself. The
+// service writes such rules for all that have localpart:*@domain.
+func (ru *sshRule) toItself() bool { return len(ru.domains) > 0 }
 
 // FeedsSSH reports whether the addresses of src's devices are written into the SSH
 // policy of dst's.
@@ -59,7 +64,8 @@ func (c *Compiled) FeedsSSH(src, dst Class) bool {
 	return s.sshFeeds.meets(d.ssh) || d.sshSelf != nil && s.user == d.user
 }
 
-// HasSSH reports whether some rule can let somebody log in to devices of the class.
+// HasSSH reports whether some rule can let somebody else log in to devices of the
+// class.
 func (c *Compiled) HasSSH(dst Class) bool {
 	k := c.class(dst)
 	return k.sshSelf != nil || k.ssh.meets(k.ssh)
@@ -75,8 +81,13 @@ func (c *Compiled) SSH(d Device, dst Class, members func(Class) []netip.Addr) *t
 		if k.ssh.has(i) {
 			pol.Rules = c.sshRules(pol.Rules, ru, c.classes.bySet[ru.srcSet].all(), members)
 		}
-		if k.sshSelf != nil && k.sshSelf.has(i) {
+		self := k.sshSelf != nil && k.sshSelf.has(i)
+		if self {
 			pol.Rules = c.sshRules(pol.Rules, ru, k.siblings.all(), members)
+		}
+		if !self && !k.ssh.has(i) && ru.toItself() && k.sshFeeds.has(i) {
+			itself := func(Class) []netip.Addr { return d.Addrs }
+			pol.Rules = c.sshRules(pol.Rules, ru, []Class{dst}, itself)
 		}
 	}
 	return pol
@@ -140,7 +151,7 @@ func principals(classes []Class, members func(Class) []netip.Addr) []*tailcfg.SS
 }
 
 // collectSSH gives the ssh rules their sets, checks first.
-func (c *Compiled) collectSSH(number func([]selector) int) {
+func (c *Compiled) collectSSH(number func(setKind, []selector) int) {
 	for _, check := range []bool{true, false} {
 		for i := range c.pol.ssh {
 			ru := &c.pol.ssh[i]
@@ -148,7 +159,7 @@ func (c *Compiled) collectSSH(number func([]selector) int) {
 				continue
 			}
 			dst, self := withoutSelf(ru.dst)
-			c.ssh = append(c.ssh, &compiledSSH{ru, number(ru.src), number(dst), self})
+			c.ssh = append(c.ssh, &compiledSSH{ru, number(setPlain, ru.src), number(setPlain, dst), self})
 		}
 	}
 }

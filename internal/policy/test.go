@@ -356,7 +356,7 @@ func (c *Compiled) opened(rules []*rule, src, dst Device, proto int) []tailcfg.P
 	var out []tailcfg.PortRange
 	for _, ru := range rules {
 		for _, t := range ru.dst {
-			if !c.reachesTarget(t.sel, src, dst) {
+			if !c.reachesRule(ru, t.sel, src, dst) {
 				continue
 			}
 			for k, protos := range ru.protc {
@@ -373,6 +373,14 @@ func (c *Compiled) opened(rules []*rule, src, dst Device, proto int) []tailcfg.P
 	}
 	slices.SortFunc(out, func(a, b tailcfg.PortRange) int { return int(a.First) - int(b.First) })
 	return out
+}
+
+// reachesRule is reachesTarget for a destination of a rule of acls or grants.
+func (c *Compiled) reachesRule(ru *rule, s selector, src, dst Device) bool {
+	if len(ru.via) > 0 {
+		return c.isTarget(ru, s, dst)
+	}
+	return c.reachesTarget(s, src, dst)
 }
 
 // reachesTarget reports whether dst is the destination that a rule names, for a
