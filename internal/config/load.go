@@ -21,13 +21,16 @@ type Flags struct {
 	file   string
 }
 
-// AddFlags adds --config and one flag for each setting to the set, which the caller
-// then parses. A flag for a list may be repeated.
-func AddFlags(set *flag.FlagSet) *Flags {
+// AddFlags adds --config and one flag for each setting, or for those with the given
+// keys, to the set, which the caller then parses. A flag for a list may be repeated.
+func AddFlags(set *flag.FlagSet, keys ...string) *Flags {
 	f := &Flags{values: map[string]string{}}
 	set.StringVar(&f.file, "config", "", "configuration `file`")
 	docs := docs()
 	for _, field := range fields(new(Config)) {
+		if len(keys) > 0 && !slices.Contains(keys, field.key) {
+			continue
+		}
 		set.Var(&flagValue{f, field}, Flag(field.key), docs[field.owner+"."+field.name])
 	}
 	return f
