@@ -21,9 +21,7 @@ func (p *parser) readApprovers(v *hujson.Value, pol *Policy) {
 		return
 	}
 	f := p.fields(v, "autoApprovers", "routes", "exitNode", "services")
-	if f["services"] != nil {
-		p.warnf(f["services"].StartOffset, "", "autoApprovers.services is not used by this server yet")
-	}
+	p.readServiceApprovers(f["services"], pol)
 	if f["exitNode"] != nil {
 		pol.exit = p.ownerList(f["exitNode"], "autoApprovers.exitNode")
 	}

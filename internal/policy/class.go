@@ -23,6 +23,8 @@ type class struct {
 
 	src, dst bitset // rules with a set that the devices match, as source or destination
 	self     bitset // rules by which the owner reaches the devices as autogroup:self; nil if none
+	selfFrom bitset // rules by which the devices reach others of the owner as autogroup:self
+	selfBack bitset // those of selfFrom that have a companion
 
 	feedsSrc bitset // rules whose sources the devices' addresses are written for
 	feedsDst bitset // rules with a companion whose destinations they are written for
@@ -30,7 +32,10 @@ type class struct {
 
 	ssh      bitset // ssh rules with destinations that the devices match
 	sshSelf  bitset // ssh rules by which the owner logs in as autogroup:self; nil if none
+	sshFrom  bitset // ssh rules by which the devices' user logs in as autogroup:self; nil if none
 	sshFeeds bitset // ssh rules whose sources the devices' addresses are written for
+	// sshRecords are the ssh rules whose sessions the devices record.
+	sshRecords bitset
 
 	siblings *growing // the classes of the same owner; nil if user is 0
 
@@ -88,6 +93,8 @@ func (t *classTable) init(sets int) {
 func (c *Compiled) Class(d Device) Class {
 	ident := newBitset(len(c.sets))
 	switch {
+	case d.Shared:
+		ident.or(c.shared)
 	case len(d.Tags) > 0:
 		ident.or(c.tagged)
 		for _, t := range d.Tags {
@@ -103,6 +110,10 @@ func (c *Compiled) Class(d Device) Class {
 		c.addNetworks(matched, a, a)
 	}
 	matched.without(c.routed)
+	passed := c.passing(d, ident, matched)
+	for _, s := range d.Services {
+		matched.setAll(c.services[s.Name])
+	}
 	for _, r := range d.Routes {
 		if selvage.IsExitRoute(r) {
 			matched.or(c.internet)
@@ -110,6 +121,11 @@ func (c *Compiled) Class(d Device) Class {
 		}
 		rng := netipx.RangeOfPrefix(r)
 		c.addNetworks(matched, rng.From(), rng.To())
+	}
+	if passed != nil {
+		matched.without(c.postured)
+		matched.or(passed)
+		ident.or(passed)
 	}
 	key := matched.appendKey(ident.appendKey(make([]byte, 0, 16*len(ident)+8)))
 	user := selvage.UserID(0)
@@ -142,9 +158,9 @@ func (c *Compiled) addNetworks(b bitset, first, last netip.Addr) {
 // their owner: whether they are the sources of a rule for autogroup:self, or of one
 // whose local user follows from the login.
 func (c *Compiled) ownerMatters(matched bitset) bool {
-	return slices.ContainsFunc(c.selfRules, func(i int) bool { return matched.has(c.rules[i].srcSet) }) ||
+	return slices.ContainsFunc(c.selfRules, func(i int) bool { return matched.has(c.rules[i].anySrc) }) ||
 		slices.ContainsFunc(c.ssh, func(ru *compiledSSH) bool {
-			return (ru.self || len(ru.domains) > 0) && matched.has(ru.srcSet)
+			return ru.self && matched.has(ru.anySrc) || len(ru.domains) > 0 && matched.has(ru.srcSet)
 		})
 }
 
@@ -163,12 +179,9 @@ func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.User
 			if back {
 				k.backSrc.set(i)
 			}
-			if ru.self && user != 0 {
-				if k.self == nil {
-					k.self = newBitset(n)
-				}
-				k.self.set(i)
-			}
+		}
+		if ru.self && user != 0 && matched.has(ru.anySrc) {
+			k.addSelf(i, n, matched.has(ru.srcSet), back)
 		}
 		if matched.has(ru.dstSet) && (ru.viaSet < 0 || ident.has(ru.viaSet)) {
 			k.dst.set(i)
@@ -200,6 +213,21 @@ func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.User
 	return id
 }
 
+// addSelf records a rule for autogroup:self that reaches the devices, and whether
+// they are its sources as well.
+func (k *class) addSelf(i, rules int, from, back bool) {
+	if k.self == nil {
+		k.self, k.selfFrom, k.selfBack = newBitset(rules), newBitset(rules), newBitset(rules)
+	}
+	k.self.set(i)
+	if from {
+		k.selfFrom.set(i)
+		if back {
+			k.selfBack.set(i)
+		}
+	}
+}
+
 // Classes returns how many classes are known: they are 0 to Classes()-1.
 func (c *Compiled) Classes() int { return len(c.classes.list.all()) }
 
@@ -214,10 +242,17 @@ func sees(a, b *class) bool {
 	return a.src.meets(b.dst) || b.src.meets(a.dst) || sameOwner(a, b)
 }
 
-// sameOwner reports whether a rule for autogroup:self lets the devices reach one
-// another. The sources of such rules are people, so that it holds for all devices
-// of an owner or for none.
-func sameOwner(a, b *class) bool { return a.self != nil && b.self != nil && a.user == b.user }
+// sameOwner reports whether a rule for autogroup:self lets the devices of one reach
+// those of the other.
+func sameOwner(a, b *class) bool {
+	return a.self != nil && b.self != nil && a.user == b.user && (a.selfFrom.meets(b.self) || b.selfFrom.meets(a.self))
+}
+
+// feedsSelf reports whether a rule for autogroup:self has the addresses of k's
+// devices in the filters of d's.
+func (k *class) feedsSelf(d *class) bool {
+	return k.self != nil && d.self != nil && k.user == d.user && (k.selfFrom.meets(d.self) || k.self.meets(d.selfBack))
+}
 
 // Viewers returns the classes known so far that see b, in order; b may be among
 // them, since its devices may see one another.
@@ -236,7 +271,7 @@ func (c *Compiled) Viewers(b Class) []Class {
 // of dst's: whether those filters change when a device joins or leaves src.
 func (c *Compiled) Feeds(src, dst Class) bool {
 	s, d := c.class(src), c.class(dst)
-	return s.feedsSrc.meets(d.dst) || s.feedsDst.meets(d.backSrc) || sameOwner(s, d)
+	return s.feedsSrc.meets(d.dst) || s.feedsDst.meets(d.backSrc) || s.feedsSelf(d)
 }
 
 // Sources returns the classes known so far whose devices' addresses are written
@@ -272,7 +307,11 @@ func (c *Compiled) findSources(k *class) *sources {
 	}
 	if k.self != nil {
 		s.depends = true
-		s.list = append(s.list, k.siblings.all()...)
+		for _, id := range k.siblings.all() {
+			if c.class(id).feedsSelf(k) {
+				s.list = append(s.list, id)
+			}
+		}
 	}
 	slices.Sort(s.list)
 	s.list = slices.Compact(s.list)

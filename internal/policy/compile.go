@@ -31,9 +31,16 @@ type Device struct {
 	// Routes are those that it advertises and that are approved, exit routes
 	// included.
 	Routes []netip.Prefix
+	// Services are those that it hosts and may host.
+	Services []Service
+	// Attrs are its posture attributes by name, such as "node:os": strings, bools
+	// and float64s. Nil means that nothing is known, and then no posture holds.
+	Attrs map[string]any
+	// Shared devices are other tailnets'; User is 0.
+	Shared bool
 }
 
-func (d Device) untagged() bool { return d.User != 0 && len(d.Tags) == 0 }
+func (d Device) untagged() bool { return d.User != 0 && len(d.Tags) == 0 && !d.Shared }
 
 // Compiled is a policy with the people of its tailnet. It is safe for concurrent
 // use. It learns classes as devices are shown to it (Class) and forgets none, so
@@ -53,6 +60,10 @@ type Compiled struct {
 	ssh       []*compiledSSH // those with checks first
 
 	member, tagged bitset           // sets matched by every untagged, every tagged device
+	shared         bitset           // sets matched by every shared device
+	services       map[string][]int // sets matched by devices that host the service
+	postured       bitset           // sets that ask for a posture; nil if none does
+	postureLists   [][]*postureDef  // what they ask for
 	tags           map[string][]int // sets matched by devices with the tag
 	always         bitset           // sets that hold the wildcard
 	routed         bitset           // sets of networks that only routers of them match
@@ -78,6 +89,7 @@ type set struct {
 	sels     []selector
 	literals []string // what filters say for the selectors that are not by identity
 	kind     setKind
+	posture  int  // of setPostured: which of postureLists
 	any      bool // has the wildcard
 	danger   bool // has autogroup:danger-all
 	identity bool // has selectors by identity
@@ -87,8 +99,9 @@ type set struct {
 type setKind uint8
 
 const (
-	setPlain  setKind = iota
-	setRouted         // networks, matched by routes and not by addresses
+	setPlain    setKind = iota
+	setRouted           // networks, matched by routes and not by addresses
+	setPostured         // devices for which a posture holds, each by identity
 )
 
 // network is a range that sets name, and those sets.
@@ -101,6 +114,7 @@ type network struct {
 type compiledRule struct {
 	*rule
 	srcSet int
+	anySrc int // the sources whatever their posture
 	dstSet int // without autogroup:self
 	viaSet int // the tags of routers that carry it; -1 if any may
 	self   bool
@@ -122,7 +136,9 @@ func (pol *Policy) Compile(people []Person, ranges ...netip.Prefix) *Compiled {
 		users:  make(map[string]selvage.UserID, len(people)),
 		inside: make(map[string]map[selvage.UserID]bool, len(pol.groups)),
 		tags:   make(map[string][]int),
-		ranges: wildcardRanges(ranges),
+
+		services: make(map[string][]int),
+		ranges:   wildcardRanges(ranges),
 	}
 	for _, p := range people {
 		login := strings.ToLower(p.Login)
@@ -144,23 +160,59 @@ func (pol *Policy) Compile(people []Person, ranges ...netip.Prefix) *Compiled {
 	return c
 }
 
-// collectSets gives each distinct list of selectors a number.
-func (c *Compiled) collectSets() {
-	numbers := make(map[string]int)
-	number := func(kind setKind, sels []selector) int {
-		var key strings.Builder
-		fmt.Fprintln(&key, kind)
-		for _, s := range sels {
-			fmt.Fprintf(&key, "%d %s %s\n", s.kind, s.name, s.lit)
-		}
-		n, ok := numbers[key.String()]
-		if !ok {
-			n = len(c.sets)
-			numbers[key.String()] = n
-			c.sets = append(c.sets, newSet(kind, sels))
-		}
-		return n
+// numberer gives each distinct list of selectors a number, that of a set.
+type numberer struct {
+	c       *Compiled
+	numbers map[string]int
+	lists   map[string]int // of postures
+}
+
+func (n *numberer) number(kind setKind, sels []selector) int {
+	return n.keyed(kind, sels, nil)
+}
+
+// sources numbers the sources of a rule that asks for one of the postures.
+func (n *numberer) sources(sels []selector, defs []*postureDef) int {
+	if len(defs) == 0 {
+		return n.number(setPlain, sels)
 	}
+	return n.keyed(setPostured, sels, defs)
+}
+
+func (n *numberer) keyed(kind setKind, sels []selector, defs []*postureDef) int {
+	var key strings.Builder
+	fmt.Fprintln(&key, kind, postureNames(defs))
+	for _, s := range sels {
+		fmt.Fprintf(&key, "%d %s %s\n", s.kind, s.name, s.lit)
+	}
+	i, ok := n.numbers[key.String()]
+	if ok {
+		return i
+	}
+	i = len(n.c.sets)
+	n.numbers[key.String()] = i
+	s := newSet(kind, sels)
+	if kind == setPostured {
+		s.posture = n.list(defs)
+	}
+	n.c.sets = append(n.c.sets, s)
+	return i
+}
+
+func (n *numberer) list(defs []*postureDef) int {
+	key := strings.Join(postureNames(defs), "\n")
+	i, ok := n.lists[key]
+	if !ok {
+		i = len(n.c.postureLists)
+		n.lists[key] = i
+		n.c.postureLists = append(n.c.postureLists, defs)
+	}
+	return i
+}
+
+// collectSets gives the rules their sets.
+func (c *Compiled) collectSets() {
+	n := &numberer{c: c, numbers: make(map[string]int), lists: make(map[string]int)}
 	c.rules = make([]compiledRule, len(c.pol.rules))
 	c.back = newBitset(len(c.rules))
 	first := make(map[string]int)
@@ -171,11 +223,14 @@ func (c *Compiled) collectSets() {
 			sels = append(sels, t.sel)
 		}
 		dst, self := withoutSelf(sels)
-		cr := compiledRule{rule: ru, srcSet: number(setPlain, ru.src), viaSet: -1, self: self}
+		cr := compiledRule{rule: ru, srcSet: n.sources(ru.src, ru.posture), viaSet: -1, self: self}
+		if cr.anySrc = cr.srcSet; self && len(ru.posture) > 0 {
+			cr.anySrc = n.number(setPlain, ru.src)
+		}
 		if len(ru.via) > 0 {
-			cr.viaSet, cr.dstSet = number(setPlain, ru.via), number(setRouted, routedOnly(dst))
+			cr.viaSet, cr.dstSet = n.number(setPlain, ru.via), n.number(setRouted, routedOnly(dst))
 		} else {
-			cr.dstSet = number(setPlain, dst)
+			cr.dstSet = n.number(setPlain, dst)
 		}
 		for _, protos := range ru.protc {
 			key := fmt.Sprint(cr.srcSet, protos)
@@ -194,7 +249,7 @@ func (c *Compiled) collectSets() {
 		}
 		c.rules[i] = cr
 	}
-	c.collectSSH(number)
+	c.collectSSH(n)
 }
 
 // withoutSelf returns the destinations but autogroup:self, and whether it is one.
@@ -211,6 +266,10 @@ func withoutSelf(sels []selector) (others []selector, self bool) {
 
 func newSet(kind setKind, sels []selector) *set {
 	s := &set{sels: sels, kind: kind}
+	if kind == setPostured {
+		s.identity = true
+		return s
+	}
 	for _, sel := range sels {
 		switch {
 		case sel.kind == selAny:
@@ -230,6 +289,7 @@ func newSet(kind setKind, sels []selector) *set {
 // indexSets records, for each fact about a device, the sets that it matches.
 func (c *Compiled) indexSets() {
 	n := len(c.sets)
+	c.shared = newBitset(n)
 	c.member, c.tagged, c.always, c.internet, c.routed = newBitset(n), newBitset(n), newBitset(n), newBitset(n), newBitset(n)
 	domains := make(map[string]bitset)
 	roles := make(map[string]bitset)
@@ -241,8 +301,14 @@ func (c *Compiled) indexSets() {
 		m[key].set(i)
 	}
 	for i, s := range c.sets {
-		if s.kind == setRouted {
+		switch s.kind {
+		case setRouted:
 			c.routed.set(i)
+		case setPostured:
+			if c.postured == nil {
+				c.postured = newBitset(n)
+			}
+			c.postured.set(i)
 		}
 		for _, sel := range s.sels {
 			switch sel.kind {
@@ -254,6 +320,10 @@ func (c *Compiled) indexSets() {
 				c.tagged.set(i)
 			case selInternet:
 				c.internet.set(i)
+			case selShared:
+				c.shared.set(i)
+			case selService:
+				c.services[sel.name] = append(c.services[sel.name], i)
 			case selTag:
 				c.tags[sel.name] = append(c.tags[sel.name], i)
 			case selDomain:

@@ -12,7 +12,7 @@ import (
 func (c *Compiled) Explain(src, dst Device, proto int, port uint16) (allowed bool, line int) {
 	for i := range c.pol.rules {
 		ru := &c.pol.rules[i]
-		if c.anyMatches(ru.src, src) && c.opensTo(ru, src, dst, proto, port) {
+		if c.isSource(ru.src, ru.posture, src) && c.opensTo(ru, src, dst, proto, port) {
 			return true, c.pol.line(ru.off)
 		}
 	}

@@ -60,7 +60,7 @@ type filterBuilder struct {
 	rules []tailcfg.FilterRule
 	place []int                  // for each of rules, the rule of the policy in whose place it is
 	texts map[Class][]string     // the addresses of classes
-	lists map[int]*sourceList    // by set; ownSet is the owner's devices
+	lists map[int]*sourceList    // by set, or by ownSet or reachedSet less a rule
 	same  map[string]*sourceList // by content
 	open  map[string]int         // the rule for some sources and protocols
 }
@@ -85,8 +85,12 @@ type sourceList struct {
 	ips []string // sorted
 }
 
-// ownSet stands for the set of the devices of the device's owner.
-const ownSet = -1
+// ownSet less the number of a rule stands for the devices of the device's owner that
+// are sources of the rule, and reachedSet less it for those that it reaches.
+const (
+	ownSet     = -1
+	reachedSet = -1 << 30
+)
 
 func (b *filterBuilder) rule(i int) {
 	ru := &b.c.rules[i]
@@ -100,14 +104,35 @@ func (b *filterBuilder) rule(i int) {
 			b.companions(i, back)
 		}
 	}
-	if b.class.self != nil && b.class.self.has(i) {
-		if src := b.sources(ownSet); len(src.ips) > 0 {
+	if b.class.self == nil {
+		return
+	}
+	if b.class.self.has(i) {
+		if src := b.sources(ownSet - i); len(src.ips) > 0 {
 			b.opens(i, src, true)
-			if b.c.back.has(i) {
-				b.companions(i, src)
-			}
 		}
 	}
+	if b.class.selfBack.has(i) {
+		if back := b.sources(reachedSet - i); len(back.ips) > 0 {
+			b.companions(i, back)
+		}
+	}
+}
+
+// owned returns the classes of the device's owner that are the sources of a rule for
+// autogroup:self, or those that it reaches.
+func (b *filterBuilder) owned(i int, reached bool) []Class {
+	var out []Class
+	for _, id := range b.class.siblings.all() {
+		rules := b.c.class(id).selfFrom
+		if reached {
+			rules = b.c.class(id).self
+		}
+		if rules != nil && rules.has(i) {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // sources returns what filters say for a set as the sources of a rule.
@@ -117,9 +142,12 @@ func (b *filterBuilder) sources(n int) *sourceList {
 	}
 	var ips []string
 	var classes []Class
-	if n == ownSet {
-		classes = b.class.siblings.all()
-	} else {
+	switch {
+	case n <= reachedSet:
+		classes = b.owned(reachedSet-n, true)
+	case n <= ownSet:
+		classes = b.owned(ownSet-n, false)
+	default:
 		s := b.c.sets[n]
 		ips = append(ips, s.literals...)
 		if s.any {
@@ -215,8 +243,12 @@ func (b *filterBuilder) targetIPs(ru *compiledRule, s selector, self bool) []str
 	case selInternet:
 		return internetRanges
 	}
-	ips := make([]string, len(b.d.Addrs))
-	for i, a := range b.d.Addrs {
+	addrs := b.d.Addrs
+	if s.kind == selService {
+		addrs = b.d.serviceAddrs(s.name)
+	}
+	ips := make([]string, len(addrs))
+	for i, a := range addrs {
 		ips[i] = a.String()
 	}
 	return ips
@@ -230,14 +262,16 @@ func (b *filterBuilder) targetPrefixes(ru *compiledRule, s selector, self bool) 
 		return nil
 	case s.kind == selAddr:
 		return s.rng.Prefixes()
+	case s.kind == selService:
+		return prefixes(b.d.serviceAddrs(s.name))
 	}
-	return b.own()
+	return prefixes(b.d.Addrs)
 }
 
-// own returns the device's addresses as prefixes.
-func (b *filterBuilder) own() []netip.Prefix {
-	out := make([]netip.Prefix, len(b.d.Addrs))
-	for i, a := range b.d.Addrs {
+// prefixes returns addresses as networks of one address each.
+func prefixes(addrs []netip.Addr) []netip.Prefix {
+	out := make([]netip.Prefix, len(addrs))
+	for i, a := range addrs {
 		out[i] = netip.PrefixFrom(a, a.BitLen())
 	}
 	return out
@@ -267,7 +301,7 @@ func (b *filterBuilder) companions(i int, back *sourceList) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		b.grant(i, back, b.own(), tailcfg.PeerCapMap{name: nil})
+		b.grant(i, back, prefixes(b.d.Addrs), tailcfg.PeerCapMap{name: nil})
 	}
 }
 
@@ -305,6 +339,9 @@ func (c *Compiled) routeBits(r netip.Prefix) *routeBits {
 		from.or(c.always)
 		c.addNetworks(from, rng.From(), rng.To())
 		c.addNetworks(to, rng.From(), rng.To())
+		if c.postured != nil {
+			from.without(c.postured)
+		}
 	}
 	for i, ru := range c.rules {
 		if from.has(ru.srcSet) {

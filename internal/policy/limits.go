@@ -11,7 +11,8 @@ const (
 	maxName        = 255     // bytes of a name or selector
 	maxGroups      = 10_000
 	maxTags        = 10_000
-	maxHosts       = 10_000
+	maxHosts       = 10_000 // hosts, and IP sets
+	maxPostures    = 1_000
 	maxRules       = 10_000 // rules of acls and grants together
 	maxSSHRules    = 2_000
 	maxListed      = 20_000 // entries of one list (members of a group, sources of a rule)

@@ -27,6 +27,10 @@ func (c *Compiled) matches(s selector, d Device) bool {
 		return len(d.Tags) > 0
 	case selTag:
 		return slices.Contains(d.Tags, s.name)
+	case selService:
+		return d.hosts(s.name)
+	case selShared:
+		return d.Shared
 	}
 	return d.untagged() && c.matchesUser(s, d.User)
 }

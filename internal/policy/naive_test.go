@@ -19,6 +19,7 @@ type naivePolicy struct {
 	TagOwners map[string][]string `json:"tagOwners"`
 	Hosts     map[string]string   `json:"hosts"`
 	Grants    []naiveGrant        `json:"grants"`
+	Postures  map[string][]string `json:"postures"`
 
 	people []Person
 }
@@ -29,6 +30,8 @@ type naiveGrant struct {
 	IP  []string         `json:"ip,omitempty"`
 	App map[string][]any `json:"app,omitempty"`
 	Via []string         `json:"via,omitempty"`
+
+	SrcPosture []string `json:"srcPosture,omitempty"`
 }
 
 var (
@@ -48,6 +51,7 @@ func drawNaive(t *rapid.T) *naivePolicy {
 		TagOwners: map[string][]string{},
 		Hosts:     naiveHosts,
 		Grants:    []naiveGrant{},
+		Postures:  map[string][]string{"posture:linux": {"node:os == 'linux'"}, "posture:new": {"node:tsVersion >= '1.80'", "node:os != 'windows'"}},
 	}
 	for _, tag := range naiveTags {
 		n.TagOwners[tag] = []string{}
@@ -83,6 +87,9 @@ func drawNaive(t *rapid.T) *naivePolicy {
 			}
 			g.Via = rapid.SliceOfN(rapid.SampledFrom(naiveTags), 1, 2).Draw(t, "via tags")
 		}
+		if rapid.IntRange(0, 3).Draw(t, "posture") == 0 {
+			g.SrcPosture = rapid.SliceOfN(rapid.SampledFrom([]string{"posture:linux", "posture:new"}), 1, 2).Draw(t, "postures")
+		}
 		n.Grants = append(n.Grants, g)
 	}
 	return n
@@ -101,7 +108,29 @@ func drawDevice(t *rapid.T, i int) Device {
 	if rapid.IntRange(0, 2).Draw(t, "serves") == 0 {
 		d.Routes = rapid.SliceOfNDistinct(rapid.SampledFrom(naiveRoutes), 0, 3, rapid.ID).Draw(t, "routes")
 	}
+	d.Attrs = rapid.SampledFrom(naiveAttrs).Draw(t, "attributes")
 	return d
+}
+
+// naiveAttrs are what the devices of tests may say of themselves.
+var naiveAttrs = []map[string]any{
+	nil, {}, {"node:os": "linux"}, {"node:os": "macos", "node:tsVersion": "1.84.0"}, {"node:os": "windows", "node:tsVersion": "1.84.0"}, {"node:os": "linux", "node:tsVersion": "1.20"},
+}
+
+// passes reports whether the device has a posture that the grant asks for.
+func (n *naivePolicy) passes(g naiveGrant, d Device) bool {
+	os, version := d.Attrs["node:os"], d.Attrs["node:tsVersion"]
+	return len(g.SrcPosture) == 0 || slices.Contains(g.SrcPosture, "posture:linux") && os == "linux" ||
+		slices.Contains(g.SrcPosture, "posture:new") && os != nil && os != "windows" && version == "1.84.0"
+}
+
+// from reports whether the device is a source of the grant. What is behind a router
+// has no posture.
+func (n *naivePolicy) from(g naiveGrant, d Device) bool {
+	if len(g.SrcPosture) > 0 {
+		d.Routes = nil
+	}
+	return n.passes(g, d) && n.isAny(g.Src, d)
 }
 
 func (n *naivePolicy) text() string {
@@ -193,7 +222,7 @@ func (n *naivePolicy) isAny(sels []string, d Device) bool {
 
 // reaches reports whether a grant lets a do something to b.
 func (n *naivePolicy) reaches(g naiveGrant, a, b Device) bool {
-	if !n.isAny(g.Src, a) {
+	if !n.from(g, a) {
 		return false
 	}
 	return slices.ContainsFunc(g.Dst, func(s string) bool { return n.target(g, s, a, b) })
@@ -219,7 +248,7 @@ func (n *naivePolicy) sees(a, b Device) bool {
 func (n *naivePolicy) opens(a, b Device, from, to netip.Addr, proto, port int) bool {
 	fromOwn, toOwn := slices.Contains(a.Addrs, from), slices.Contains(b.Addrs, to)
 	for _, g := range n.Grants {
-		if !slices.ContainsFunc(g.Src, func(s string) bool { return n.sends(s, a, from, fromOwn) }) {
+		if !slices.ContainsFunc(g.Src, func(s string) bool { return n.sends(g, s, a, from, fromOwn) }) {
 			continue
 		}
 		for _, s := range g.Dst {
@@ -236,8 +265,10 @@ func (n *naivePolicy) opens(a, b Device, from, to netip.Addr, proto, port int) b
 
 // sends reports whether the address, of a or of what it serves, is a source that
 // the selector names.
-func (n *naivePolicy) sends(s string, a Device, from netip.Addr, own bool) bool {
+func (n *naivePolicy) sends(g naiveGrant, s string, a Device, from netip.Addr, own bool) bool {
 	switch {
+	case len(g.SrcPosture) > 0:
+		return own && n.passes(g, a) && n.is(s, Device{User: a.User, Tags: a.Tags, Addrs: a.Addrs})
 	case n.isLiteral(s):
 		return n.covers(n.literal(s), Device{Addrs: []netip.Addr{from}})
 	case s == "*":

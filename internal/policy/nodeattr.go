@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/tailscale/hujson"
@@ -13,6 +14,7 @@ type attrRule struct {
 	targets []selector
 	names   []string
 	app     []capability
+	pool    []netip.Prefix
 }
 
 // funnelPorts is what the attribute "funnel" means beside itself: the ports that a
@@ -49,9 +51,7 @@ func (p *parser) readNodeAttrs(v *hujson.Value, pol *Policy) {
 				a.app = append(a.app, c)
 			}
 		}
-		if f["ipPool"] != nil {
-			p.warnf(f["ipPool"].StartOffset, "", "%s: ipPool is not used by this server yet", what)
-		}
+		a.pool = p.ipPool(f["ipPool"], what)
 		pol.attrs = append(pol.attrs, a)
 	}
 }

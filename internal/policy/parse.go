@@ -26,6 +26,10 @@ type Policy struct {
 	attrs    []attrRule
 	ssh      []sshRule
 	sshTests []sshTest
+	postures map[string]*postureDef
+	set      settings
+
+	approveServices map[string][]selector // by service
 }
 
 // group is a named set of people.
@@ -45,8 +49,12 @@ type parser struct {
 	groups map[string]*group
 	hosts  map[string]host
 	tags   map[string]bool
+	ipsets map[string]*ipset
 
-	hostNames, groupNames, tagNames []string // sorted; for suggestions
+	postures       map[string]*postureDef
+	defaultPosture []*postureDef // of rules that name none
+
+	hostNames, groupNames, tagNames, ipsetNames, postureNames []string // sorted; for suggestions
 
 	suggestions int // how many were looked for
 }
@@ -55,7 +63,7 @@ type parser struct {
 var sections = []string{
 	"groups", "tagOwners", "hosts", "acls", "grants", "tests", "ssh", "sshTests",
 	"autoApprovers", "nodeAttrs", "postures", "defaultSrcPosture", "ipsets",
-	"randomizeClientPort", "disableIPv4", "oneCGNATRoute", "derpMap", "$schema",
+	"randomizeClientPort", "disableIPv4", "oneCGNATRoute", "derpMap", "apps", "$schema",
 }
 
 // Parse reads a policy file and checks it, its tests included. An error is an
@@ -73,8 +81,11 @@ func Parse(policy string) (*Policy, error) {
 		groups: make(map[string]*group),
 		hosts:  make(map[string]host),
 		tags:   make(map[string]bool),
+		ipsets: make(map[string]*ipset),
+
+		postures: make(map[string]*postureDef),
 	}
-	pol := &Policy{text: policy, lines: p.lines, groups: p.groups}
+	pol := &Policy{text: policy, lines: p.lines, groups: p.groups, postures: p.postures}
 	if root, ok := p.root(); ok {
 		p.policy(root, pol)
 	}
@@ -120,7 +131,10 @@ func (p *parser) policy(root *hujson.Value, pol *Policy) {
 	p.readGroups(f["groups"])
 	p.hostNames, p.groupNames = slices.Sorted(maps.Keys(p.hosts)), slices.Sorted(maps.Keys(p.groups))
 	p.readTagOwners(f["tagOwners"], pol)
-	p.refuseUnsupported(f)
+	p.readIPSets(f["ipsets"])
+	p.readPostures(f["postures"])
+	p.defaultPosture = p.postureRefs(f["defaultSrcPosture"], "defaultSrcPosture")
+	p.refuseApps(f["apps"])
 	pol.rules = append(p.grants(f["grants"]), p.acls(f["acls"])...)
 	if len(pol.rules) > maxRules {
 		p.errorf(root.StartOffset, "", "%d rules; at most %d are allowed", len(pol.rules), maxRules)
@@ -128,12 +142,11 @@ func (p *parser) policy(root *hujson.Value, pol *Policy) {
 	if f["acls"] == nil && f["grants"] == nil {
 		p.warnf(root.StartOffset, `write "grants": [] to open nothing`, "without acls and grants, every device may reach every other")
 		pol.rules = []rule{openRule(root.StartOffset)}
+		pol.rules[0].posture = p.defaultPosture
 	}
 	p.readApprovers(f["autoApprovers"], pol)
 	p.readNodeAttrs(f["nodeAttrs"], pol)
-	if p.boolean(f["randomizeClientPort"], "randomizeClientPort") {
-		pol.attrs = append(pol.attrs, attrRule{targets: []selector{{kind: selAny}}, names: []string{"randomize-client-port"}})
-	}
+	p.readSettings(f, pol)
 	p.readSSH(f["ssh"], pol)
 	p.readTests(f["tests"], pol)
 	p.readSSHTests(f["sshTests"], pol)
@@ -147,28 +160,6 @@ func openRule(off int) rule {
 		src:   []selector{{kind: selAny, name: "*"}},
 		dst:   []target{{sel: selector{kind: selAny, name: "*"}, ports: everyPort}},
 		protc: [][]int{nil},
-	}
-}
-
-// refuseUnsupported refuses what would narrow access but is not enforced, and warns
-// of the rest.
-func (p *parser) refuseUnsupported(f map[string]*hujson.Value) {
-	p.unenforced(f["defaultSrcPosture"], "defaultSrcPosture")
-	for _, name := range []string{"postures", "ipsets"} {
-		if f[name] != nil && len(p.members(f[name], name)) > 0 {
-			p.warnf(f[name].StartOffset, "", "%q is not used by this server yet", name)
-		}
-	}
-	if p.boolean(f["disableIPv4"], "disableIPv4") {
-		p.errorf(f["disableIPv4"].StartOffset, "take it out", "disableIPv4 is not supported by this server yet")
-	}
-	if v := f["derpMap"]; v != nil && len(p.members(v, "derpMap")) > 0 {
-		p.errorf(v.StartOffset, "set up relays in the server's configuration", "derpMap is not read from the policy by this server")
-	}
-	if v := f["oneCGNATRoute"]; v != nil {
-		if t, ok := p.text(v, "oneCGNATRoute"); ok && t.s != "" {
-			p.warnf(t.off, "", "oneCGNATRoute is not used by this server yet")
-		}
 	}
 }
 

@@ -212,11 +212,20 @@ func (n *naivePolicy) usesRoute(a Device, r netip.Prefix) bool {
 		return s == "*" || s == "autogroup:internet" && selvage.IsExitRoute(r) || n.isLiteral(s) && n.is(s, router)
 	}
 	for _, g := range n.Grants {
-		if n.isAny(g.Src, a) && slices.ContainsFunc(g.Dst, func(s string) bool { return is(s) && (len(g.Via) == 0 || s != "*") }) {
+		if n.from(g, a) && slices.ContainsFunc(g.Dst, func(s string) bool { return is(s) && (len(g.Via) == 0 || s != "*") }) {
 			return true
 		}
+	}
+	return n.hearsRoute(a, r)
+}
+
+// hearsRoute reports whether a grant goes from the route to the device.
+func (n *naivePolicy) hearsRoute(a Device, r netip.Prefix) bool {
+	router := Device{Routes: []netip.Prefix{r}}
+	is := func(s string) bool { return s == "*" || n.isLiteral(s) && n.is(s, router) }
+	for _, g := range n.Grants {
 		back := slices.ContainsFunc(g.Dst, func(s string) bool { return s != "autogroup:self" && n.target(g, s, router, a) })
-		if back && !selvage.IsExitRoute(r) && slices.ContainsFunc(g.Src, is) {
+		if back && len(g.SrcPosture) == 0 && !selvage.IsExitRoute(r) && slices.ContainsFunc(g.Src, is) {
 			return true
 		}
 	}

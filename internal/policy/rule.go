@@ -18,6 +18,9 @@ type rule struct {
 	app   []capability
 	via   []selector // tags; only routers that have one carry what the rule opens
 	grant bool
+	// posture has the postures of which one must hold for a source; none asks for
+	// nothing.
+	posture []*postureDef
 }
 
 // target is a destination and what it opens there.
@@ -63,8 +66,7 @@ func (p *parser) acls(v *hujson.Value) []rule {
 
 func (p *parser) acl(v *hujson.Value, what string) rule {
 	f := p.fields(v, what, "action", "src", "dst", "proto", "users", "ports", "srcPosture")
-	ru := rule{off: v.StartOffset}
-	p.unenforced(f["srcPosture"], "srcPosture")
+	ru := rule{off: v.StartOffset, posture: p.postureRefs(f["srcPosture"], "srcPosture")}
 	action, _ := p.text(f["action"], "action")
 	if action.s != "accept" {
 		off := action.off
@@ -81,7 +83,7 @@ func (p *parser) acl(v *hujson.Value, what string) rule {
 	ru.protc = [][]int{protos}
 	ru.src = p.sources(p.either(f, "src", "users"))
 	for _, t := range p.texts(p.either(f, "dst", "ports"), "dst") {
-		ru.dst = append(ru.dst, p.aclTarget(t, protos))
+		ru.dst = append(ru.dst, p.aclTargets(t, protos)...)
 	}
 	p.checkSelf(ru)
 	return ru
@@ -98,11 +100,11 @@ func (p *parser) either(f map[string]*hujson.Value, name, old string) *hujson.Va
 	return f[old]
 }
 
-func (p *parser) aclTarget(t text, protos []int) target {
+func (p *parser) aclTargets(t text, protos []int) []target {
 	host, ports, ok := splitPorts(t.s)
 	if !ok {
 		p.errorf(t.off, `write "host:port" or "host:*"`, "dst=%q: no port", t.s)
-		return target{ports: make([][]tailcfg.PortRange, 1)}
+		return nil
 	}
 	ranges, err := parsePorts(ports)
 	switch {
@@ -111,17 +113,20 @@ func (p *parser) aclTarget(t text, protos []int) target {
 	case !hasPorts(protos) && !slices.Contains(ranges, allPorts):
 		p.errorf(t.off, `write ":*"`, "dst=%q: the protocol has no ports", t.s)
 	}
-	sel := selector{off: t.off}
-	if err == nil {
-		sel = p.selector(text{host, t.off}, inDest, fmt.Sprintf("dst=%q: ", host))
+	if err != nil {
+		return nil
 	}
-	return target{sel: sel, ports: [][]tailcfg.PortRange{ranges}}
+	var out []target
+	for _, sel := range p.selectors(text{host, t.off}, inDest, fmt.Sprintf("dst=%q: ", host)) {
+		out = append(out, target{sel: sel, ports: [][]tailcfg.PortRange{ranges}})
+	}
+	return out
 }
 
 func (p *parser) sources(v *hujson.Value) []selector {
 	var out []selector
 	for _, t := range p.texts(v, "src") {
-		out = append(out, p.selector(t, inSource, "src="))
+		out = append(out, p.selectors(t, inSource, "src=")...)
 	}
 	return out
 }
@@ -148,15 +153,6 @@ func (p *parser) checkSelf(ru rule) {
 	}
 }
 
-// unenforced refuses a field that would narrow access in a way that this server
-// cannot do yet: leaving it out would open more than the author meant.
-func (p *parser) unenforced(v *hujson.Value, name string) {
-	if v == nil || len(p.elements(v, name)) == 0 {
-		return
-	}
-	p.errorf(v.StartOffset, "take the rule out until then", "%q is not enforced by this server yet, and without it the rule would allow more", name)
-}
-
 func (p *parser) grants(v *hujson.Value) []rule {
 	els := p.elements(v, "grants")
 	rules := make([]rule, 0, len(els))
@@ -168,8 +164,7 @@ func (p *parser) grants(v *hujson.Value) []rule {
 
 func (p *parser) grant(v *hujson.Value, what string) rule {
 	f := p.fields(v, what, "src", "dst", "ip", "app", "via", "srcPosture")
-	ru := rule{off: v.StartOffset, grant: true}
-	p.unenforced(f["srcPosture"], "srcPosture")
+	ru := rule{off: v.StartOffset, grant: true, posture: p.postureRefs(f["srcPosture"], "srcPosture")}
 	ru.src = p.sources(f["src"])
 	ru.via = p.viaTags(f["via"])
 	ports := p.grantPorts(f["ip"], &ru)
@@ -180,11 +175,12 @@ func (p *parser) grant(v *hujson.Value, what string) rule {
 		p.errorf(v.StartOffset, `say what it grants, for example "ip": ["*"]`, "%s: ip and app can not both be empty", what)
 	}
 	for _, t := range p.texts(f["dst"], "dst") {
-		sel := p.selector(t, inDest, fmt.Sprintf("dst=%q: ", t.s))
-		if sel.kind == selInternet && len(ru.app) > 0 {
-			p.errorf(t.off, "", "cannot use app grants with autogroup:internet")
+		for _, sel := range p.selectors(t, inDest, fmt.Sprintf("dst=%q: ", t.s)) {
+			if sel.kind == selInternet && len(ru.app) > 0 {
+				p.errorf(t.off, "", "cannot use app grants with autogroup:internet")
+			}
+			ru.dst = append(ru.dst, target{sel: sel, ports: ports})
 		}
-		ru.dst = append(ru.dst, target{sel: sel, ports: ports})
 	}
 	p.checkSelf(ru)
 	p.checkVia(ru)

@@ -27,7 +27,9 @@ const (
 	selRole                    // name is the role
 	selSelf                    // autogroup:self
 	selInternet                // autogroup:internet
-	selAddr                    // rng, written as lit
+	selAddr                    // rng, written as lit; name is the host or IP set that it is of, if any
+	selService                 // name with "svc:"
+	selShared                  // autogroup:shared
 )
 
 // selector is one entry of a list of sources, destinations, targets or owners.
@@ -58,6 +60,8 @@ func (s selector) text() string {
 		return "autogroup:self"
 	case selInternet:
 		return "autogroup:internet"
+	case selShared:
+		return "autogroup:shared"
 	case selAddr:
 		return s.lit
 	}
@@ -68,7 +72,7 @@ func (s selector) text() string {
 // filters, as opposed to the text of the selector.
 func (s selector) byIdentity() bool {
 	switch s.kind {
-	case selUser, selDomain, selGroup, selTag, selMember, selTagged, selRole:
+	case selUser, selDomain, selGroup, selTag, selMember, selTagged, selRole, selShared:
 		return true
 	}
 	return false
@@ -121,8 +125,10 @@ func (p *parser) selector(t text, where place, what string) selector {
 		}
 	case strings.HasPrefix(t.s, "user:*@") && len(t.s) > len("user:*@"):
 		s.kind, s.name = selDomain, strings.ToLower(t.s[len("user:*@"):])
-	case strings.HasPrefix(t.s, "ipset:"), strings.HasPrefix(t.s, "svc:"):
-		p.errorf(t.off, "", "%s%q: IP sets and services are not supported by this server yet", what, t.s)
+	case strings.HasPrefix(t.s, "ipset:"):
+		p.errorf(t.off, "", "%s%q is valid only as a source or destination of acls and grants", what, t.s)
+	case strings.HasPrefix(t.s, "svc:"):
+		s = p.service(s, where, what)
 	default:
 		s = p.named(s, where, what)
 	}
@@ -153,6 +159,7 @@ func (p *parser) autogroup(s selector, where place, what string) selector {
 			p.errorf(s.off, "", "%s%q is valid only as a source", what, s.name)
 		}
 	case "shared":
+		s.kind = selShared
 		p.warnf(s.off, "", "%s%q selects nothing: this server has no shared devices", what, s.name)
 	case "nonroot":
 		p.errorf(s.off, "", "%s%q is valid only in the users of ssh rules", what, s.name)

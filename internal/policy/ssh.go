@@ -29,6 +29,9 @@ type sshRule struct {
 	domains  []string
 	partOffs []int // where in the text each of domains is
 	env      []string
+	posture  []*postureDef // one must hold for a source
+	recorder []selector    // tags of those who record the session
+	enforce  bool          // no session without a recording
 }
 
 const (
@@ -50,11 +53,8 @@ func (p *parser) readSSH(v *hujson.Value, pol *Policy) {
 func (p *parser) sshRule(v *hujson.Value, what string) sshRule {
 	f := p.fields(v, what, "action", "src", "dst", "users", "checkPeriod", "acceptEnv", "srcPosture", "recorder", "enforceRecorder")
 	ru := sshRule{off: v.StartOffset}
-	p.unenforced(f["srcPosture"], "srcPosture")
-	p.unenforced(f["recorder"], "recorder")
-	if p.boolean(f["enforceRecorder"], "enforceRecorder") {
-		p.errorf(f["enforceRecorder"].StartOffset, "take it out", "session recording is not supported by this server yet")
-	}
+	ru.posture = p.postureRefs(f["srcPosture"], "srcPosture")
+	p.recorders(f["recorder"], f["enforceRecorder"], what, &ru)
 	action, _ := p.text(f["action"], "action")
 	switch action.s {
 	case "accept":

@@ -20,6 +20,8 @@ func drawSSH(t *rapid.T) string {
 		Src    []string `json:"src"`
 		Dst    []string `json:"dst"`
 		Users  []string `json:"users"`
+
+		SrcPosture []string `json:"srcPosture,omitempty"`
 	}
 	var rules []rule
 	for range rapid.IntRange(0, 5).Draw(t, "rules") {
@@ -28,13 +30,14 @@ func drawSSH(t *rapid.T) string {
 			src, dst = append(slices.Clone(people), "tag:web", "autogroup:tagged"), []string{"tag:web", "tag:db", "autogroup:tagged"}
 		}
 		rules = append(rules, rule{
-			Action: rapid.SampledFrom([]string{"accept", "check"}).Draw(t, "action"),
-			Src:    rapid.SliceOfN(rapid.SampledFrom(src), 1, 3).Draw(t, "src"),
-			Dst:    rapid.SliceOfN(rapid.SampledFrom(dst), 1, 3).Draw(t, "dst"),
-			Users:  rapid.SliceOfN(rapid.SampledFrom([]string{"root", "ubuntu", nonroot, "localpart:*@a.org", "localpart:*@b.org"}), 1, 2).Draw(t, "users"),
+			Action:     rapid.SampledFrom([]string{"accept", "check"}).Draw(t, "action"),
+			Src:        rapid.SliceOfN(rapid.SampledFrom(src), 1, 3).Draw(t, "src"),
+			Dst:        rapid.SliceOfN(rapid.SampledFrom(dst), 1, 3).Draw(t, "dst"),
+			Users:      rapid.SliceOfN(rapid.SampledFrom([]string{"root", "ubuntu", nonroot, "localpart:*@a.org", "localpart:*@b.org"}), 1, 2).Draw(t, "users"),
+			SrcPosture: rapid.SliceOfN(rapid.Just("posture:linux"), 0, 1).Draw(t, "posture"),
 		})
 	}
-	return `{"groups": {"group:one": ["bob@a.org", "dan"]}, "tagOwners": {"tag:web": [], "tag:db": [], "tag:router": [], "tag:exit": []}, "ssh": ` + mustJSON(rules) + "}"
+	return `{"postures": {"posture:linux": ["node:os == 'linux'"]}, "groups": {"group:one": ["bob@a.org", "dan"]}, "tagOwners": {"tag:web": [], "tag:db": [], "tag:router": [], "tag:exit": []}, "ssh": ` + mustJSON(rules) + "}"
 }
 
 // clientSSH decides a login as the client does: the first rule with the source and

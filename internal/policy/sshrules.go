@@ -19,6 +19,8 @@ const checkURL = "https://unused/machine/ssh/action/$SRC_NODE_ID/to/$DST_NODE_ID
 type compiledSSH struct {
 	*sshRule
 	srcSet int
+	anySrc int // the sources whatever their posture
+	recSet int // who records; -1 if nobody
 	dstSet int // without autogroup:self
 	self   bool
 }
@@ -31,6 +33,8 @@ type SSHVerdict struct {
 	Check  bool
 	Period time.Duration
 	Line   int // of the rule
+
+	rule *compiledSSH
 }
 
 // SSHLogin decides an SSH login from src to dst as a local user. Rules with checks
@@ -41,27 +45,29 @@ func (c *Compiled) SSHLogin(src, dst Device, local string) SSHVerdict {
 		login = c.person(src.User).login
 	}
 	for _, ru := range c.ssh {
-		if !ru.admits(login, local) || !c.anyMatches(ru.src, src) {
+		if !ru.admits(login, local) || !c.isSource(ru.src, ru.posture, src) {
 			continue
 		}
 		itself := src.Node != 0 && src.Node == dst.Node && ru.toItself()
 		if !itself && !slices.ContainsFunc(ru.dst, func(s selector) bool { return c.reachesTarget(s, src, dst) }) {
 			continue
 		}
-		return SSHVerdict{Allowed: true, Check: ru.check, Period: ru.period, Line: c.pol.line(ru.off)}
+		return SSHVerdict{Allowed: true, Check: ru.check, Period: ru.period, Line: c.pol.line(ru.off), rule: ru}
 	}
 	return SSHVerdict{}
 }
 
 // toItself reports whether the rule lets each of its sources log in to itself. The
-// service writes such rules for all that have localpart:*@domain.
-func (ru *sshRule) toItself() bool { return len(ru.domains) > 0 }
+// service writes such rules for all that have localpart:*@domain. Sessions that are
+// to be recorded have no part in it.
+func (ru *sshRule) toItself() bool { return len(ru.domains) > 0 && len(ru.recorder) == 0 }
 
 // FeedsSSH reports whether the addresses of src's devices are written into the SSH
 // policy of dst's.
 func (c *Compiled) FeedsSSH(src, dst Class) bool {
 	s, d := c.class(src), c.class(dst)
-	return s.sshFeeds.meets(d.ssh) || d.sshSelf != nil && s.user == d.user
+	return s.sshFeeds.meets(d.ssh) || s.sshRecords.meets(d.ssh) || s.sshRecords.meets(d.sshSelf) ||
+		d.sshSelf != nil && s.user == d.user && s.sshFrom.meets(d.sshSelf)
 }
 
 // HasSSH reports whether some rule can let somebody else log in to devices of the
@@ -79,30 +85,32 @@ func (c *Compiled) SSH(d Device, dst Class, members func(Class) []netip.Addr) *t
 	pol := &tailcfg.SSHPolicy{Rules: []*tailcfg.SSHRule{}}
 	for i, ru := range c.ssh {
 		if k.ssh.has(i) {
-			pol.Rules = c.sshRules(pol.Rules, ru, c.classes.bySet[ru.srcSet].all(), members)
+			pol.Rules = c.sshRules(pol.Rules, ru, c.classes.bySet[ru.srcSet].all(), members, members)
 		}
 		self := k.sshSelf != nil && k.sshSelf.has(i)
 		if self {
-			pol.Rules = c.sshRules(pol.Rules, ru, k.siblings.all(), members)
+			pol.Rules = c.sshRules(pol.Rules, ru, c.sshSiblings(k, i), members, members)
 		}
 		if !self && !k.ssh.has(i) && ru.toItself() && k.sshFeeds.has(i) {
-			itself := func(Class) []netip.Addr { return d.Addrs }
-			pol.Rules = c.sshRules(pol.Rules, ru, []Class{dst}, itself)
+			pol.Rules = c.sshRules(pol.Rules, ru, []Class{dst}, func(Class) []netip.Addr { return d.Addrs }, members)
 		}
 	}
 	return pol
 }
 
 // sshRules appends what a rule means for the sources: one rule for all of them, or
-// one for each person if the local user follows from who it is.
-func (c *Compiled) sshRules(rules []*tailcfg.SSHRule, ru *compiledSSH, srcs []Class, members func(Class) []netip.Addr) []*tailcfg.SSHRule {
+// one for each person if the local user follows from who it is. from returns the
+// addresses of the sources, members those of recorders.
+func (c *Compiled) sshRules(rules []*tailcfg.SSHRule, ru *compiledSSH, srcs []Class, from, members func(Class) []netip.Addr) []*tailcfg.SSHRule {
+	recorders := c.recordersOf(ru, members)
 	add := func(principals []*tailcfg.SSHPrincipal, users map[string]string) {
-		if len(principals) > 0 {
-			rules = append(rules, &tailcfg.SSHRule{Principals: principals, SSHUsers: users, Action: ru.action(), AcceptEnv: ru.env})
+		if len(principals) == 0 {
+			return
 		}
+		rules = append(rules, &tailcfg.SSHRule{Principals: principals, SSHUsers: users, Action: ru.record(ru.action(), recorders), AcceptEnv: ru.env})
 	}
 	if len(ru.domains) == 0 {
-		add(principals(srcs, members), ru.localUsers())
+		add(principals(srcs, from), ru.localUsers())
 		return rules
 	}
 	srcs = slices.Clone(srcs)
@@ -113,7 +121,7 @@ func (c *Compiled) sshRules(rules []*tailcfg.SSHRule, ru *compiledSSH, srcs []Cl
 		if n < 0 {
 			n = len(srcs)
 		}
-		ps := principals(srcs[:n], members)
+		ps := principals(srcs[:n], from)
 		srcs = srcs[n:]
 		add(ps, ru.localUsers())
 		if part, ok := ru.localPart(c.person(user).login); ok {
@@ -127,6 +135,10 @@ func (ru *sshRule) action() *tailcfg.SSHAction {
 	if ru.check {
 		return &tailcfg.SSHAction{HoldAndDelegate: checkURL}
 	}
+	return acceptSSH()
+}
+
+func acceptSSH() *tailcfg.SSHAction {
 	return &tailcfg.SSHAction{
 		Accept:                    true,
 		AllowAgentForwarding:      true,
@@ -151,7 +163,7 @@ func principals(classes []Class, members func(Class) []netip.Addr) []*tailcfg.SS
 }
 
 // collectSSH gives the ssh rules their sets, checks first.
-func (c *Compiled) collectSSH(number func(setKind, []selector) int) {
+func (c *Compiled) collectSSH(n *numberer) {
 	for _, check := range []bool{true, false} {
 		for i := range c.pol.ssh {
 			ru := &c.pol.ssh[i]
@@ -159,7 +171,14 @@ func (c *Compiled) collectSSH(number func(setKind, []selector) int) {
 				continue
 			}
 			dst, self := withoutSelf(ru.dst)
-			c.ssh = append(c.ssh, &compiledSSH{ru, number(setPlain, ru.src), number(setPlain, dst), self})
+			cr := &compiledSSH{sshRule: ru, srcSet: n.sources(ru.src, ru.posture), dstSet: n.number(setPlain, dst), recSet: -1, self: self}
+			if len(ru.recorder) > 0 {
+				cr.recSet = n.number(setPlain, ru.recorder)
+			}
+			if cr.anySrc = cr.srcSet; self && len(ru.posture) > 0 {
+				cr.anySrc = n.number(setPlain, ru.src)
+			}
+			c.ssh = append(c.ssh, cr)
 		}
 	}
 }
@@ -167,19 +186,36 @@ func (c *Compiled) collectSSH(number func(setKind, []selector) int) {
 // addSSH fills in what a new class has to do with the ssh rules.
 func (c *Compiled) addSSH(k *class, ident, matched bitset, user selvage.UserID) {
 	n := len(c.ssh)
-	k.ssh, k.sshFeeds = newBitset(n), newBitset(n)
+	k.ssh, k.sshFeeds, k.sshRecords = newBitset(n), newBitset(n), newBitset(n)
 	for i, ru := range c.ssh {
+		if ru.recSet >= 0 && ident.has(ru.recSet) {
+			k.sshRecords.set(i)
+		}
 		if ident.has(ru.srcSet) {
 			k.sshFeeds.set(i)
 		}
 		if matched.has(ru.dstSet) {
 			k.ssh.set(i)
 		}
-		if ru.self && user != 0 && matched.has(ru.srcSet) {
+		if ru.self && user != 0 && matched.has(ru.anySrc) {
 			if k.sshSelf == nil {
-				k.sshSelf = newBitset(n)
+				k.sshSelf, k.sshFrom = newBitset(n), newBitset(n)
 			}
 			k.sshSelf.set(i)
+			if matched.has(ru.srcSet) {
+				k.sshFrom.set(i)
+			}
 		}
 	}
+}
+
+// sshSiblings returns the classes of the same owner that are sources of the rule.
+func (c *Compiled) sshSiblings(k *class, i int) []Class {
+	var out []Class
+	for _, id := range k.siblings.all() {
+		if from := c.class(id).sshFrom; from != nil && from.has(i) {
+			out = append(out, id)
+		}
+	}
+	return out
 }

@@ -21,7 +21,8 @@ import (
 var update = flag.Bool("update", false, "write the answers of testdata anew")
 
 // TestAnswers asks the questions of testdata/*.txtar. Each has the files "policy",
-// "people" (login and role), "devices" (name, then user=, tags=, addrs=, routes=)
+// "people" (login and role), "devices" (name, then user=, tags=, addrs=, routes=,
+// attrs=NAME~VALUE, services=NAME~ADDRESS)
 // and "answers": a question to the left of "=>" and what is answered to the right.
 //
 //	sees A B            may A know of B
@@ -33,6 +34,11 @@ var update = flag.Bool("update", false, "write the answers of testdata anew")
 //	filter A            the packet filter, one rule after another
 //	ssh A B USER        what becomes of an SSH login
 //	class A B           are they of one class
+//	carrier A PREFIX    which of the routers carries the route for A
+//	service A SVC       may A use the service
+//	hosts A SVC         may A host the service without asking
+//	postures A          which postures hold
+//	pool A              networks of A's address
 func TestAnswers(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -119,6 +125,19 @@ func (q *quiz) device(id int, facts []string) Device {
 			for _, s := range list {
 				d.Addrs = append(d.Addrs, netip.MustParseAddr(s))
 			}
+		case "attrs":
+			d.Attrs = make(map[string]any)
+			for _, s := range list {
+				attr, v, _ := strings.Cut(s, "~")
+				d.Attrs[attr] = v
+			}
+		case "services":
+			for _, s := range list {
+				service, addr, _ := strings.Cut(s, "~")
+				d.Services = append(d.Services, Service{service, []netip.Addr{netip.MustParseAddr(addr)}})
+			}
+		case "shared":
+			d.Shared = true
 		case "routes":
 			for _, s := range list {
 				d.Routes = append(d.Routes, netip.MustParsePrefix(s))
@@ -168,6 +187,21 @@ func (q *quiz) answer(f []string) string {
 		return "no"
 	case "route":
 		return yes(c.UsesRoute(q.class(f[1]), netip.MustParsePrefix(f[2])))
+	case "service":
+		return yes(c.UsesService(q.class(f[1]), f[2]))
+	case "hosts":
+		return yes(c.ApprovesService(q.dev(f[1]), f[2]))
+	case "postures":
+		return strings.Join(c.Postures(q.dev(f[1])), " ")
+	case "pool":
+		return fmt.Sprint(c.IPPools(q.dev(f[1])))
+	case "carrier":
+		r := netip.MustParsePrefix(f[2])
+		routers := q.w.routersOf(r)
+		if at := c.Carrier(q.class(f[1]), r, q.w.classesOf(routers)); at >= 0 {
+			return q.name(routers[at])
+		}
+		return "nobody"
 	case "approves":
 		return yes(c.Approves(q.dev(f[1]), netip.MustParsePrefix(f[2])))
 	case "owns":
@@ -196,6 +230,15 @@ func (q *quiz) answer(f []string) string {
 
 func (q *quiz) class(name string) Class { return q.w.classes[q.index(name)] }
 func (q *quiz) dev(name string) Device  { return q.w.devices[q.index(name)] }
+
+func (q *quiz) name(i int) string {
+	for name, j := range q.names {
+		if i == j {
+			return name
+		}
+	}
+	return ""
+}
 
 func (q *quiz) index(name string) int {
 	i, ok := q.names[name]

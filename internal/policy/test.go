@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"fmt"
 	"iter"
 	"maps"
@@ -20,6 +21,7 @@ type test struct {
 	src          selector
 	accept, deny []testTarget
 	protos       []int // nil is TCP or UDP
+	attrs        map[string]any
 }
 
 type testTarget struct {
@@ -63,7 +65,25 @@ func (p *parser) readTest(v *hujson.Value, what string) test {
 		p.errorf(proto.off, "", "%s%s: %v", testsFailed, what, err)
 	}
 	t.protos = protos
+	t.attrs = p.testAttrs(f["srcPostureAttrs"])
 	return t
+}
+
+// testAttrs reads the posture attributes that a test's source has.
+func (p *parser) testAttrs(v *hujson.Value) map[string]any {
+	if v == nil {
+		return nil
+	}
+	attrs := make(map[string]any)
+	for _, m := range p.members(v, "srcPostureAttrs") {
+		var x any
+		if err := json.Unmarshal([]byte(p.raw(m.val)), &x); err != nil {
+			p.errorf(m.val.StartOffset, "", "srcPostureAttrs[%q]: %v", clip(m.name.s), err)
+		}
+		p.checkAttribute(m.name.s, m.name.off, "srcPostureAttrs")
+		attrs[m.name.s] = x
+	}
+	return attrs
 }
 
 func (p *parser) testTargets(v *hujson.Value, what string) []testTarget {
@@ -222,6 +242,7 @@ func (t *tester) run(tt test) {
 		if !t.spend(tt.off, len(t.pol.rules)) {
 			return
 		}
+		src.Attrs = tt.attrs
 		from := t.rulesFrom(src)
 		for _, target := range tt.accept {
 			if t.spend(target.text.off, t.weight(target.sel)) && !t.reaches(from, src, target, tt.protos, true) {
@@ -249,7 +270,7 @@ func (t *tester) weight(s selector) int {
 func (c *Compiled) rulesFrom(src Device) []*rule {
 	var out []*rule
 	for i := range c.pol.rules {
-		if ru := &c.pol.rules[i]; c.anyMatches(ru.src, src) {
+		if ru := &c.pol.rules[i]; c.isSource(ru.src, ru.posture, src) {
 			out = append(out, ru)
 		}
 	}
@@ -283,6 +304,10 @@ func (c *Compiled) examples(s selector) []Device {
 		return []Device{{Addrs: []netip.Addr{s.rng.From()}}}
 	case selInternet:
 		return []Device{{Routes: selvage.ExitRoutes()}}
+	case selService:
+		return []Device{{Services: []Service{{Name: s.name}}}}
+	case selShared:
+		return []Device{{Shared: true}}
 	case selAny, selDanger:
 		return []Device{{}}
 	}

@@ -19,7 +19,7 @@ func TestCarriersAreThoseOfGrants(t *testing.T) {
 				want := -1
 				switch {
 				case len(routers) == 0:
-				case n.without(false).usesRoute(a, r):
+				case n.without(false).usesRoute(a, r), n.hearsRoute(a, r):
 					want = 0
 				default:
 					want = slices.IndexFunc(routers, func(j int) bool { return n.without(true).carries(a, w.devices[j], r) })
@@ -51,7 +51,7 @@ func (n *naivePolicy) without(via bool) *naivePolicy {
 func (n *naivePolicy) carries(a, router Device, r netip.Prefix) bool {
 	served := Device{Routes: []netip.Prefix{r}}
 	return slices.ContainsFunc(n.Grants, func(g naiveGrant) bool {
-		return n.isAny(g.Src, a) && n.isAny(g.Via, router) && slices.ContainsFunc(g.Dst, func(s string) bool {
+		return n.from(g, a) && n.isAny(g.Via, router) && slices.ContainsFunc(g.Dst, func(s string) bool {
 			return (n.isLiteral(s) || s == "autogroup:internet") && n.is(s, served)
 		})
 	})

@@ -1,0 +1,138 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tailscale/hujson"
+
+	"selvage/internal/policy/posture"
+)
+
+// postureDef is a named list of conditions that hold together.
+type postureDef struct {
+	name  string
+	conds []posture.Condition
+}
+
+func (p *parser) readPostures(v *hujson.Value) {
+	if v == nil {
+		return
+	}
+	ms := p.members(v, "postures")
+	if len(ms) > maxPostures {
+		p.errorf(v.StartOffset, "", "%d postures; at most %d are allowed", len(ms), maxPostures)
+		return
+	}
+	for _, m := range ms {
+		what := fmt.Sprintf("postures[%q]", clip(m.name.s))
+		if !strings.HasPrefix(m.name.s, "posture:") || m.name.s == "posture:" || len(m.name.s) > maxName {
+			p.errorf(m.name.off, fmt.Sprintf("write %q", "posture:"+clip(m.name.s)), "%s: posture names must start with 'posture:'", what)
+			continue
+		}
+		def := &postureDef{name: m.name.s}
+		for _, t := range p.texts(m.val, what) {
+			cond, err := posture.Parse(t.s)
+			if err != nil {
+				p.errorf(t.off, `conditions are like "node:os == 'linux'"`, "%s: %q: %v", what, clip(t.s), err)
+				continue
+			}
+			p.checkAttribute(cond.Attr(), t.off, what)
+			def.conds = append(def.conds, cond)
+		}
+		if len(def.conds) == 0 {
+			p.warnf(m.name.off, "add a condition", "%s: a posture without conditions holds for no device", what)
+		}
+		p.postures[def.name] = def
+		p.postureNames = append(p.postureNames, def.name)
+	}
+	slices.Sort(p.postureNames)
+}
+
+// checkAttribute warns of attributes that this server does not know.
+func (p *parser) checkAttribute(name string, off int, what string) {
+	if strings.HasPrefix(name, "node:") && !slices.Contains(posture.Known(), name) {
+		p.warnf(off, p.suggest(name, posture.Known(), ""), "%s: %q is not an attribute that this server sets", what, name)
+	}
+}
+
+// postureRefs reads srcPosture, or takes the default if there is none.
+func (p *parser) postureRefs(v *hujson.Value, what string) []*postureDef {
+	var out []*postureDef
+	for _, t := range p.texts(v, what) {
+		def := p.postures[t.s]
+		if def == nil {
+			p.errorf(t.off, p.suggest(t.s, p.postureNames, "postures"), "%s=posture not found: %q", what, t.s)
+			continue
+		}
+		out = append(out, def)
+	}
+	if len(out) == 0 {
+		return p.defaultPosture
+	}
+	return out
+}
+
+// holds reports whether one of the postures holds for a device.
+func holds(defs []*postureDef, attrs posture.Attrs) bool {
+	return slices.ContainsFunc(defs, func(def *postureDef) bool {
+		return len(def.conds) > 0 && !slices.ContainsFunc(def.conds, func(c posture.Condition) bool { return !c.Holds(attrs) })
+	})
+}
+
+func postureNames(defs []*postureDef) []string {
+	out := make([]string, len(defs))
+	for i, def := range defs {
+		out[i] = def.name
+	}
+	return out
+}
+
+// passing removes from both the sets that ask for a posture, and returns those that
+// the device matches in spite of it. Matched is by identity and address: what lies
+// behind a router has no posture.
+func (c *Compiled) passing(d Device, ident, matched bitset) bitset {
+	if c.postured == nil {
+		return nil
+	}
+	passed := newBitset(len(c.sets))
+	known := make(map[int]bool, 1)
+	for i := range matched.all() {
+		if !c.postured.has(i) {
+			continue
+		}
+		list := c.sets[i].posture
+		ok, seen := known[list]
+		if !seen {
+			ok = holds(c.postureLists[list], d.Attrs)
+			known[list] = ok
+		}
+		if ok {
+			passed.set(i)
+		}
+	}
+	ident.without(c.postured)
+	return passed
+}
+
+// isSource reports whether the device is one of the sources of a rule.
+func (c *Compiled) isSource(src []selector, defs []*postureDef, d Device) bool {
+	if len(defs) == 0 {
+		return c.anyMatches(src, d)
+	}
+	d.Routes = nil
+	return c.anyMatches(src, d) && holds(defs, d.Attrs)
+}
+
+// Postures returns the names of the postures that hold for the device, sorted.
+func (c *Compiled) Postures(d Device) []string {
+	var out []string
+	for _, def := range c.pol.postures {
+		if holds([]*postureDef{def}, d.Attrs) {
+			out = append(out, def.name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
