@@ -8,6 +8,7 @@ import (
 	"github.com/tailscale/hujson"
 
 	"selvage"
+	"selvage/internal/policy/source"
 )
 
 // approver says who may serve a network, or a part of it, without being asked.
@@ -20,7 +21,7 @@ func (p *parser) readApprovers(v *hujson.Value, pol *Policy) {
 	if v == nil {
 		return
 	}
-	f := p.fields(v, "autoApprovers", "routes", "exitNode", "services")
+	f := p.Fields(v, "autoApprovers", "routes", "exitNode", "services")
 	p.readServiceApprovers(f["services"], pol)
 	if f["exitNode"] != nil {
 		pol.exit = p.ownerList(f["exitNode"], "autoApprovers.exitNode")
@@ -28,13 +29,13 @@ func (p *parser) readApprovers(v *hujson.Value, pol *Policy) {
 	if f["routes"] == nil {
 		return
 	}
-	for _, m := range p.members(f["routes"], "autoApprovers.routes") {
-		what := fmt.Sprintf("autoApprovers.routes[%q]", clip(m.name.s))
-		pfx, err := netip.ParsePrefix(strings.TrimSpace(m.name.s))
+	for _, m := range p.Members(f["routes"], "autoApprovers.routes") {
+		what := fmt.Sprintf("autoApprovers.routes[%q]", source.Clip(m.Name.S))
+		pfx, err := netip.ParsePrefix(strings.TrimSpace(m.Name.S))
 		if err != nil {
-			p.errorf(m.name.off, `write a network such as "10.0.0.0/8"`, "%s: not a network", what)
+			p.Errorf(m.Name.Off, `write a network such as "10.0.0.0/8"`, "%s: not a network", what)
 		}
-		pol.approve = append(pol.approve, approver{pfx.Masked(), p.ownerList(m.val, what)})
+		pol.approve = append(pol.approve, approver{pfx.Masked(), p.ownerList(m.Val, what)})
 	}
 }
 

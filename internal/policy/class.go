@@ -186,7 +186,7 @@ func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.User
 		if matched.has(ru.dstSet) && (ru.viaSet < 0 || ident.has(ru.viaSet)) {
 			k.dst.set(i)
 		}
-		if ident.has(ru.srcSet) {
+		if ident.has(ru.srcSet) && !ru.silent {
 			k.feedsSrc.set(i)
 		}
 		if back && ident.has(ru.dstSet) {
@@ -300,7 +300,9 @@ func (c *Compiled) findSources(k *class) *sources {
 		}
 	}
 	for i := range k.dst.all() {
-		add(c.rules[i].srcSet)
+		if !c.rules[i].silent {
+			add(c.rules[i].srcSet)
+		}
 	}
 	for i := range k.backSrc.all() {
 		add(c.rules[i].dstSet)
@@ -323,7 +325,7 @@ func (c *Compiled) findSources(k *class) *sources {
 func (c *Compiled) NeedsRoutes(dst Class) bool {
 	k := c.class(dst)
 	for i := range k.dst.all() {
-		if c.sets[c.rules[i].srcSet].any {
+		if !c.rules[i].silent && c.sets[c.rules[i].srcSet].any {
 			return true
 		}
 	}

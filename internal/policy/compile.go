@@ -118,6 +118,9 @@ type compiledRule struct {
 	dstSet int // without autogroup:self
 	viaSet int // the tags of routers that carry it; -1 if any may
 	self   bool
+	// silent rules make devices see one another and open nothing: grants of
+	// capabilities alone by way of routers.
+	silent bool
 	// first has, for each of protc, the first rule that has the same sources and
 	// protocols; filters write them in its place.
 	first []int
@@ -228,6 +231,7 @@ func (c *Compiled) collectSets() {
 			cr.anySrc = n.number(setPlain, ru.src)
 		}
 		if len(ru.via) > 0 {
+			cr.silent = len(ru.protc) == 0
 			cr.viaSet, cr.dstSet = n.number(setPlain, ru.via), n.number(setRouted, routedOnly(dst))
 		} else {
 			cr.dstSet = n.number(setPlain, dst)

@@ -8,7 +8,8 @@
 //
 // Read in this order: parse.go (text to [Policy]), rule.go and selector.go (the
 // form that everything else works on), compile.go and class.go (a policy and its
-// people to sets and classes), filter.go (a class to the rules a client gets).
+// people to sets and classes), filter.go (a class to the rules a client gets). Below
+// it are source (the text and its places) and posture (conditions on devices).
 //
 // The language is Tailscale's policy file. Where its documentation is silent, what
 // the hosted service answered to real clients decides.

@@ -3,6 +3,8 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"selvage/internal/policy/source"
 )
 
 // sharedDomains are the domains of logins that belong to no tailnet.
@@ -13,11 +15,11 @@ var sharedDomains = []string{"passkey", "github"}
 // domains has no use for it: there such selectors name whoever has such a login. An
 // error is an *Error.
 func (pol *Policy) CheckDomains(owned ...string) error {
-	r := &reader{src: []byte(pol.text), lines: pol.lines}
+	r := pol.src.Fresh()
 	check := func(section, domain string, off int) {
 		own := func(d string) bool { return strings.EqualFold(d, domain) }
 		if !slices.ContainsFunc(owned, own) && !slices.ContainsFunc(sharedDomains, own) {
-			r.errorf(off, "name a group", "[%s] %s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions", section, domain)
+			r.Errorf(off, "name a group", "[%s] %s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions", section, domain)
 		}
 	}
 	all := func(section string, sels []selector) {
@@ -40,9 +42,9 @@ func (pol *Policy) CheckDomains(owned ...string) error {
 			check("ssh", d, ru.partOffs[i])
 		}
 	}
-	if len(r.errs) > 0 {
-		sortDiagnostics(r.errs)
-		return &Error{r.errs}
+	if len(r.Errs) > 0 {
+		source.SortDiagnostics(r.Errs)
+		return &Error{Diagnostics: r.Errs}
 	}
 	return nil
 }

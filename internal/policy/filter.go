@@ -94,7 +94,7 @@ const (
 
 func (b *filterBuilder) rule(i int) {
 	ru := &b.c.rules[i]
-	if b.class.dst.has(i) {
+	if b.class.dst.has(i) && !ru.silent {
 		if src := b.sources(ru.srcSet); len(src.ips) > 0 {
 			b.opens(i, src, false)
 		}

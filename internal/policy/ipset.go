@@ -7,6 +7,8 @@ import (
 
 	"github.com/tailscale/hujson"
 	"go4.org/netipx"
+
+	"selvage/internal/policy/source"
 )
 
 // ipset is a named set of addresses, while it is read.
@@ -29,18 +31,18 @@ func (p *parser) readIPSets(v *hujson.Value) {
 	if v == nil {
 		return
 	}
-	ms := p.members(v, "ipsets")
+	ms := p.Members(v, "ipsets")
 	if len(ms) > maxHosts {
-		p.errorf(v.StartOffset, "", "%d ipsets; at most %d are allowed", len(ms), maxHosts)
+		p.Errorf(v.StartOffset, "", "%d ipsets; at most %d are allowed", len(ms), maxHosts)
 		return
 	}
 	for _, m := range ms {
-		if !strings.HasPrefix(m.name.s, "ipset:") || !validHost.MatchString(strings.TrimPrefix(m.name.s, "ipset:")) || len(m.name.s) > maxName {
-			p.errorf(m.name.off, "use letters, digits, dots, dashes and underscores after 'ipset:'", "ipsets[%q]: not the name of an IP set", clip(m.name.s))
+		if !strings.HasPrefix(m.Name.S, "ipset:") || !validHost.MatchString(strings.TrimPrefix(m.Name.S, "ipset:")) || len(m.Name.S) > source.MaxName {
+			p.Errorf(m.Name.Off, "use letters, digits, dots, dashes and underscores after 'ipset:'", "ipsets[%q]: not the name of an IP set", source.Clip(m.Name.S))
 			continue
 		}
-		p.ipsets[m.name.s] = &ipset{val: m.val, off: m.name.off}
-		p.ipsetNames = append(p.ipsetNames, m.name.s)
+		p.ipsets[m.Name.S] = &ipset{val: m.Val, off: m.Name.Off}
+		p.ipsetNames = append(p.ipsetNames, m.Name.S)
 	}
 	slices.Sort(p.ipsetNames)
 	for _, name := range p.ipsetNames {
@@ -54,15 +56,15 @@ func (p *parser) ipset(name string, depth int) *netipx.IPSet {
 	switch {
 	case s.state == ipsetRead:
 		return s.set
-	case s.state == ipsetReading || depth > maxDepth:
-		p.errorf(s.off, "take it out of itself", "ipsets[%q]: the set contains itself, or sets are nested more than %d deep", name, maxDepth)
+	case s.state == ipsetReading || depth > source.MaxDepth:
+		p.Errorf(s.off, "take it out of itself", "ipsets[%q]: the set contains itself, or sets are nested more than %d deep", name, source.MaxDepth)
 		return nil
 	}
 	s.state = ipsetReading
 	defer func() { s.state = ipsetRead }()
 	var b netipx.IPSetBuilder
 	ok := true
-	for _, t := range p.texts(s.val, fmt.Sprintf("ipsets[%q]", name)) {
+	for _, t := range p.Texts(s.val, fmt.Sprintf("ipsets[%q]", name)) {
 		part, remove := p.ipsetEntry(t, name, depth)
 		switch {
 		case part == nil:
@@ -77,8 +79,8 @@ func (p *parser) ipset(name string, depth int) *netipx.IPSet {
 	if err != nil || !ok {
 		return nil
 	}
-	if len(set.Ranges()) > maxListed {
-		p.errorf(s.off, "", "ipsets[%q]: more than %d ranges", name, maxListed)
+	if len(set.Ranges()) > source.MaxListed {
+		p.Errorf(s.off, "", "ipsets[%q]: more than %d ranges", name, source.MaxListed)
 		return nil
 	}
 	s.set = set
@@ -87,23 +89,23 @@ func (p *parser) ipset(name string, depth int) *netipx.IPSet {
 
 // ipsetEntry reads "[add|remove] X", where X is an address, a network, a range, a
 // host or another set.
-func (p *parser) ipsetEntry(t text, name string, depth int) (part *netipx.IPSet, remove bool) {
-	word, arg, two := strings.Cut(t.s, " ")
+func (p *parser) ipsetEntry(t source.Text, name string, depth int) (part *netipx.IPSet, remove bool) {
+	word, arg, two := strings.Cut(t.S, " ")
 	arg = strings.TrimSpace(arg)
 	switch {
 	case !two:
-		arg = t.s
+		arg = t.S
 	case word == "remove":
 		remove = true
 	case word != "add":
-		p.errorf(t.off, `write "add X" or "remove X"`, "ipsets[%q]: %q is neither add nor remove", name, clip(word))
+		p.Errorf(t.Off, `write "add X" or "remove X"`, "ipsets[%q]: %q is neither add nor remove", name, source.Clip(word))
 		return nil, false
 	}
 	if p.ipsets[arg] != nil {
 		return p.ipset(arg, depth+1), remove
 	}
 	if strings.HasPrefix(arg, "ipset:") {
-		p.errorf(t.off, p.suggest(arg, p.ipsetNames, "ipsets"), "ipsets[%q]: IP set not found: %q", name, arg)
+		p.Errorf(t.Off, p.suggest(arg, p.ipsetNames, "ipsets"), "ipsets[%q]: IP set not found: %q", name, arg)
 		return nil, false
 	}
 	var b netipx.IPSetBuilder
@@ -112,7 +114,7 @@ func (p *parser) ipsetEntry(t text, name string, depth int) (part *netipx.IPSet,
 	} else {
 		rng, err := parseRange(arg)
 		if err != nil {
-			p.errorf(t.off, `entries are addresses, networks, ranges, hosts and IP sets, after "add" or "remove"`, "ipsets[%q]: %q: invalid address", name, clip(arg))
+			p.Errorf(t.Off, `entries are addresses, networks, ranges, hosts and IP sets, after "add" or "remove"`, "ipsets[%q]: %q: invalid address", name, source.Clip(arg))
 			return nil, false
 		}
 		b.AddRange(rng)
@@ -126,13 +128,13 @@ func (p *parser) ipsetEntry(t text, name string, depth int) (part *netipx.IPSet,
 
 // selectors reads an entry of a rule's sources or destinations: one selector, or for
 // an IP set one for each of its ranges.
-func (p *parser) selectors(t text, where place, what string) []selector {
-	if !strings.HasPrefix(t.s, "ipset:") {
+func (p *parser) selectors(t source.Text, where place, what string) []selector {
+	if !strings.HasPrefix(t.S, "ipset:") {
 		return []selector{p.selector(t, where, what)}
 	}
-	s := p.ipsets[t.s]
+	s := p.ipsets[t.S]
 	if s == nil {
-		p.errorf(t.off, p.suggest(t.s, p.ipsetNames, "ipsets"), "%sIP set not found: %q", what, t.s)
+		p.Errorf(t.Off, p.suggest(t.S, p.ipsetNames, "ipsets"), "%sIP set not found: %q", what, t.S)
 		return nil
 	}
 	if s.set == nil {
@@ -141,10 +143,10 @@ func (p *parser) selectors(t text, where place, what string) []selector {
 	var out []selector
 	for _, rng := range s.set.Ranges() {
 		if p.budget--; p.budget < 0 {
-			p.errorf(t.off, "use smaller sets", "more than %d selectors", maxSelectors)
+			p.Errorf(t.Off, "use smaller sets", "more than %d selectors", maxSelectors)
 			return nil
 		}
-		sel := selector{kind: selAddr, name: t.s, rng: rng, lit: rangeText(rng), off: t.off}
+		sel := selector{kind: selAddr, name: t.S, rng: rng, lit: rangeText(rng), off: t.Off}
 		p.notEverything(sel, where)
 		out = append(out, sel)
 	}

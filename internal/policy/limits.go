@@ -3,19 +3,13 @@ package policy
 // Limits of a policy. They bound the time and memory that a hostile text can cost;
 // each is far above what a network of 10,000 devices needs.
 const (
-	maxText        = 4 << 20 // bytes of text
-	maxValues      = 300_000 // JSON values in the text
-	maxDepth       = 32      // nested objects and arrays
-	maxDiagnostics = 50      // diagnostics kept of one text
-	maxSuggestions = 50      // searches for what a name was meant to be
-	maxName        = 255     // bytes of a name or selector
+	maxSuggestions = 50 // searches for what a name was meant to be
 	maxGroups      = 10_000
 	maxTags        = 10_000
 	maxHosts       = 10_000 // hosts, and IP sets
 	maxPostures    = 1_000
 	maxRules       = 10_000 // rules of acls and grants together
 	maxSSHRules    = 2_000
-	maxListed      = 20_000 // entries of one list (members of a group, sources of a rule)
 	maxSelectors   = 200_000
 	maxMembers     = 400_000 // members of all groups together
 	maxPortRanges  = 1_024   // port ranges of one destination or grant

@@ -7,6 +7,8 @@ import (
 
 	"github.com/tailscale/hujson"
 	"tailscale.com/tailcfg"
+
+	"selvage/internal/policy/source"
 )
 
 // attrRule is an entry of nodeAttrs.
@@ -26,27 +28,27 @@ const funnelPorts tailcfg.NodeCapability = "https://tailscale.com/cap/funnel-por
 var derivedAttrs = []string{string(tailcfg.CapabilityAdmin), string(tailcfg.CapabilityOwner)}
 
 func (p *parser) readNodeAttrs(v *hujson.Value, pol *Policy) {
-	els := p.elements(v, "nodeAttrs")
+	els := p.Elements(v, "nodeAttrs")
 	for i := range els {
 		what := fmt.Sprintf("nodeAttrs[%d]", i)
-		f := p.fields(&els[i], what, "target", "attr", "app", "ipPool")
+		f := p.Fields(&els[i], what, "target", "attr", "app", "ipPool")
 		var a attrRule
-		for _, t := range p.texts(f["target"], "target") {
+		for _, t := range p.Texts(f["target"], "target") {
 			a.targets = append(a.targets, p.selector(t, inTarget, "target="))
 		}
-		for _, t := range p.texts(f["attr"], "attr") {
-			if slices.Contains(derivedAttrs, t.s) {
-				p.warnf(t.off, "take it out", "%s: %q follows from the user's role and is not set by a policy", what, t.s)
+		for _, t := range p.Texts(f["attr"], "attr") {
+			if slices.Contains(derivedAttrs, t.S) {
+				p.Warnf(t.Off, "take it out", "%s: %q follows from the user's role and is not set by a policy", what, t.S)
 				continue
 			}
-			a.names = append(a.names, t.s)
+			a.names = append(a.names, t.S)
 		}
 		if f["app"] != nil {
-			for _, m := range p.members(f["app"], "app") {
-				c := capability{name: tailcfg.PeerCapability(m.name.s)}
-				vals := p.elements(m.val, fmt.Sprintf("app[%q]", clip(m.name.s)))
+			for _, m := range p.Members(f["app"], "app") {
+				c := capability{name: tailcfg.PeerCapability(m.Name.S)}
+				vals := p.Elements(m.Val, fmt.Sprintf("app[%q]", source.Clip(m.Name.S)))
 				for j := range vals {
-					c.values = append(c.values, tailcfg.RawMessage(p.raw(&vals[j])))
+					c.values = append(c.values, tailcfg.RawMessage(p.Raw(&vals[j])))
 				}
 				a.app = append(a.app, c)
 			}

@@ -9,13 +9,31 @@ import (
 
 	"github.com/tailscale/hujson"
 	"go4.org/netipx"
+
+	"selvage/internal/policy/source"
 )
+
+// Diagnostic is one thing to say about a place in the text.
+type Diagnostic = source.Diagnostic
+
+// Severity says whether a diagnostic refuses the policy.
+type Severity = source.Severity
+
+// The severities.
+const (
+	SeverityError   = source.SeverityError
+	SeverityWarning = source.SeverityWarning
+)
+
+// Error says why a policy is refused. It holds at least one diagnostic of
+// SeverityError, in the order of the text, and is safe to show.
+type Error = source.Error
 
 // Policy is a policy file that was read and checked. It is immutable.
 type Policy struct {
 	text     string
 	warnings []Diagnostic
-	lines    []int // offsets at which lines start
+	src      *source.Reader
 
 	groups   map[string]*group
 	owners   map[string][]selector // by tag
@@ -45,7 +63,8 @@ type host struct {
 
 // parser holds what is needed while a text is read.
 type parser struct {
-	*reader
+	*source.Reader
+	budget int // selectors that may still be read
 	groups map[string]*group
 	hosts  map[string]host
 	tags   map[string]bool
@@ -69,15 +88,16 @@ var sections = []string{
 // Parse reads a policy file and checks it, its tests included. An error is an
 // *Error. It takes bounded time and memory for any text.
 func Parse(policy string) (*Policy, error) {
-	if len(policy) > maxText {
-		return nil, &Error{[]Diagnostic{{
+	if len(policy) > source.MaxText {
+		return nil, &Error{Diagnostics: []Diagnostic{{
 			Severity: SeverityError,
-			Msg:      fmt.Sprintf("the text has %d bytes; at most %d are allowed", len(policy), maxText),
+			Msg:      fmt.Sprintf("the text has %d bytes; at most %d are allowed", len(policy), source.MaxText),
 			Fix:      "use groups and tags",
 		}}}
 	}
 	p := &parser{
-		reader: newReader([]byte(policy)),
+		Reader: source.New([]byte(policy)),
+		budget: maxSelectors,
 		groups: make(map[string]*group),
 		hosts:  make(map[string]host),
 		tags:   make(map[string]bool),
@@ -85,20 +105,20 @@ func Parse(policy string) (*Policy, error) {
 
 		postures: make(map[string]*postureDef),
 	}
-	pol := &Policy{text: policy, lines: p.lines, groups: p.groups, postures: p.postures}
-	if root, ok := p.root(); ok {
+	pol := &Policy{text: policy, src: p.Reader, groups: p.groups, postures: p.postures}
+	if root, ok := p.Root(); ok {
 		p.policy(root, pol)
 	}
-	if len(p.errs) == 0 {
+	if len(p.Errs) == 0 {
 		p.runTests(pol)
 	}
-	if len(p.errs) > 0 {
-		ds := append(p.errs, p.warns...)
-		sortDiagnostics(ds)
-		return nil, &Error{ds}
+	if len(p.Errs) > 0 {
+		ds := append(p.Errs, p.Warns...)
+		source.SortDiagnostics(ds)
+		return nil, &Error{Diagnostics: ds}
 	}
-	sortDiagnostics(p.warns)
-	pol.warnings = p.warns
+	source.SortDiagnostics(p.Warns)
+	pol.warnings = p.Warns
 	return pol, nil
 }
 
@@ -117,16 +137,13 @@ func (pol *Policy) Tags() []string { return slices.Sorted(maps.Keys(pol.owners))
 
 // line returns the line, from 1, of an offset in the text.
 func (pol *Policy) line(off int) int {
-	i, ok := slices.BinarySearch(pol.lines, off)
-	if ok {
-		i++
-	}
-	return i
+	line, _ := pol.src.At(off)
+	return line
 }
 
 // policy reads the sections in the order in which they refer to one another.
 func (p *parser) policy(root *hujson.Value, pol *Policy) {
-	f := p.fields(root, "the policy", sections...)
+	f := p.Fields(root, "the policy", sections...)
 	p.readHosts(f["hosts"])
 	p.readGroups(f["groups"])
 	p.hostNames, p.groupNames = slices.Sorted(maps.Keys(p.hosts)), slices.Sorted(maps.Keys(p.groups))
@@ -137,10 +154,10 @@ func (p *parser) policy(root *hujson.Value, pol *Policy) {
 	p.refuseApps(f["apps"])
 	pol.rules = append(p.grants(f["grants"]), p.acls(f["acls"])...)
 	if len(pol.rules) > maxRules {
-		p.errorf(root.StartOffset, "", "%d rules; at most %d are allowed", len(pol.rules), maxRules)
+		p.Errorf(root.StartOffset, "", "%d rules; at most %d are allowed", len(pol.rules), maxRules)
 	}
 	if f["acls"] == nil && f["grants"] == nil {
-		p.warnf(root.StartOffset, `write "grants": [] to open nothing`, "without acls and grants, every device may reach every other")
+		p.Warnf(root.StartOffset, `write "grants": [] to open nothing`, "without acls and grants, every device may reach every other")
 		pol.rules = []rule{openRule(root.StartOffset)}
 		pol.rules[0].posture = p.defaultPosture
 	}
@@ -169,26 +186,26 @@ func (p *parser) readHosts(v *hujson.Value) {
 	if v == nil {
 		return
 	}
-	ms := p.members(v, "hosts")
+	ms := p.Members(v, "hosts")
 	if len(ms) > maxHosts {
-		p.errorf(v.StartOffset, "", "%d hosts; at most %d are allowed", len(ms), maxHosts)
+		p.Errorf(v.StartOffset, "", "%d hosts; at most %d are allowed", len(ms), maxHosts)
 		return
 	}
 	for _, m := range ms {
-		t, ok := p.text(m.val, fmt.Sprintf("hosts[%q]", clip(m.name.s)))
+		t, ok := p.Text(m.Val, fmt.Sprintf("hosts[%q]", source.Clip(m.Name.S)))
 		if !ok {
 			continue
 		}
-		rng, err := parseRange(t.s)
+		rng, err := parseRange(t.S)
 		switch {
-		case !validHost.MatchString(m.name.s) || len(m.name.s) > maxName:
-			p.errorf(m.name.off, "use letters, digits, dots, dashes and underscores", "hosts[%q]: not a name", clip(m.name.s))
-		case isAddress(m.name.s):
-			p.errorf(m.name.off, "choose a name", "hosts[%q]: an address cannot be a name", m.name.s)
+		case !validHost.MatchString(m.Name.S) || len(m.Name.S) > source.MaxName:
+			p.Errorf(m.Name.Off, "use letters, digits, dots, dashes and underscores", "hosts[%q]: not a name", source.Clip(m.Name.S))
+		case isAddress(m.Name.S):
+			p.Errorf(m.Name.Off, "choose a name", "hosts[%q]: an address cannot be a name", m.Name.S)
 		case err != nil:
-			p.errorf(t.off, `write an address, a network such as "10.0.0.0/8" or a range`, "hosts[%q]: %q: invalid address", m.name.s, t.s)
+			p.Errorf(t.Off, `write an address, a network such as "10.0.0.0/8" or a range`, "hosts[%q]: %q: invalid address", m.Name.S, t.S)
 		default:
-			p.hosts[m.name.s] = host{rng}
+			p.hosts[m.Name.S] = host{rng}
 		}
 	}
 }
@@ -199,22 +216,22 @@ func (p *parser) readGroups(v *hujson.Value) {
 	if v == nil {
 		return
 	}
-	ms := p.members(v, "groups")
+	ms := p.Members(v, "groups")
 	if len(ms) > maxGroups {
-		p.errorf(v.StartOffset, "", "%d groups; at most %d are allowed", len(ms), maxGroups)
+		p.Errorf(v.StartOffset, "", "%d groups; at most %d are allowed", len(ms), maxGroups)
 		return
 	}
 	total := 0
 	for _, m := range ms {
-		what := fmt.Sprintf("groups[%q]", clip(m.name.s))
-		if !strings.HasPrefix(m.name.s, "group:") || m.name.s == "group:" || len(m.name.s) > maxName {
-			p.errorf(m.name.off, fmt.Sprintf("write %q", "group:"+clip(m.name.s)), "%s: group names must start with 'group:'", what)
+		what := fmt.Sprintf("groups[%q]", source.Clip(m.Name.S))
+		if !strings.HasPrefix(m.Name.S, "group:") || m.Name.S == "group:" || len(m.Name.S) > source.MaxName {
+			p.Errorf(m.Name.Off, fmt.Sprintf("write %q", "group:"+source.Clip(m.Name.S)), "%s: group names must start with 'group:'", what)
 			continue
 		}
-		g := &group{name: m.name.s}
-		for _, t := range p.texts(m.val, what) {
+		g := &group{name: m.Name.S}
+		for _, t := range p.Texts(m.Val, what) {
 			if total++; total > maxMembers {
-				p.errorf(t.off, "", "groups have more than %d members together", maxMembers)
+				p.Errorf(t.Off, "", "groups have more than %d members together", maxMembers)
 				return
 			}
 			p.groupMember(g, t, what)
@@ -223,15 +240,15 @@ func (p *parser) readGroups(v *hujson.Value) {
 	}
 }
 
-func (p *parser) groupMember(g *group, t text, what string) {
-	login := strings.ToLower(strings.TrimSuffix(t.s, "@"))
+func (p *parser) groupMember(g *group, t source.Text, what string) {
+	login := strings.ToLower(strings.TrimSuffix(t.S, "@"))
 	switch {
-	case strings.HasPrefix(t.s, "group:"):
-		p.errorf(t.off, "list the people of both", "%s: %q: group members cannot be recursive", what, t.s)
-	case strings.Contains(t.s, ":"):
-		p.errorf(t.off, "groups hold people; name tags beside the group in the rule", "%s: %q is not a login name", what, t.s)
+	case strings.HasPrefix(t.S, "group:"):
+		p.Errorf(t.Off, "list the people of both", "%s: %q: group members cannot be recursive", what, t.S)
+	case strings.Contains(t.S, ":"):
+		p.Errorf(t.Off, "groups hold people; name tags beside the group in the rule", "%s: %q is not a login name", what, t.S)
 	case !validLogin(login):
-		p.errorf(t.off, "", "%s: %q is not a login name", what, t.s)
+		p.Errorf(t.Off, "", "%s: %q is not a login name", what, t.S)
 	default:
 		g.logins = append(g.logins, login)
 	}
@@ -244,27 +261,27 @@ func (p *parser) readTagOwners(v *hujson.Value, pol *Policy) {
 	if v == nil {
 		return
 	}
-	ms := p.members(v, "tagOwners")
+	ms := p.Members(v, "tagOwners")
 	if len(ms) > maxTags {
-		p.errorf(v.StartOffset, "", "%d tags; at most %d are allowed", len(ms), maxTags)
+		p.Errorf(v.StartOffset, "", "%d tags; at most %d are allowed", len(ms), maxTags)
 		return
 	}
 	for _, m := range ms { // first all names, since tags own tags
-		p.tags[m.name.s] = true
+		p.tags[m.Name.S] = true
 	}
 	p.tagNames = slices.Sorted(maps.Keys(p.tags))
 	for _, m := range ms {
-		name := m.name.s
-		what := fmt.Sprintf("tagOwners[%q]", clip(name))
+		name := m.Name.S
+		what := fmt.Sprintf("tagOwners[%q]", source.Clip(name))
 		switch {
 		case !strings.HasPrefix(name, "tag:"):
-			p.errorf(m.name.off, fmt.Sprintf("write %q", "tag:"+clip(name)), "%s: tag names must start with 'tag:'", what)
+			p.Errorf(m.Name.Off, fmt.Sprintf("write %q", "tag:"+source.Clip(name)), "%s: tag names must start with 'tag:'", what)
 		case len(name) > len("tag:") && !isLetter(name[len("tag:")]) || name == "tag:":
-			p.errorf(m.name.off, "", "%s: tag names must start with a letter, after 'tag:'", what)
-		case !validTag.MatchString(name) || len(name) > maxName:
-			p.errorf(m.name.off, "", "%s: tag names have letters, digits and dashes after 'tag:'", what)
+			p.Errorf(m.Name.Off, "", "%s: tag names must start with a letter, after 'tag:'", what)
+		case !validTag.MatchString(name) || len(name) > source.MaxName:
+			p.Errorf(m.Name.Off, "", "%s: tag names have letters, digits and dashes after 'tag:'", what)
 		}
-		pol.owners[name] = p.ownerList(m.val, what)
+		pol.owners[name] = p.ownerList(m.Val, what)
 	}
 }
 
@@ -273,11 +290,11 @@ func isLetter(b byte) bool { b |= 0x20; return b >= 'a' && b <= 'z' }
 // ownerList reads people and tags that may do something.
 func (p *parser) ownerList(v *hujson.Value, what string) []selector {
 	var out []selector
-	for _, t := range p.texts(v, what) {
+	for _, t := range p.Texts(v, what) {
 		s := p.selector(t, inOwner, what+": ")
 		switch s.kind {
 		case selAny, selAddr, selTagged:
-			p.errorf(t.off, "name users, groups, roles or tags", "%s: %q cannot be an owner", what, t.s)
+			p.Errorf(t.Off, "name users, groups, roles or tags", "%s: %q cannot be an owner", what, t.S)
 			continue
 		}
 		out = append(out, s)
@@ -297,7 +314,7 @@ func (p *parser) checkWork(pol *Policy) {
 			work += p.weight(t.sel)
 		}
 		if work > maxWork {
-			p.errorf(ru.off, "use fewer or smaller groups", "rules and groups together are too large to compile")
+			p.Errorf(ru.off, "use fewer or smaller groups", "rules and groups together are too large to compile")
 			return
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"selvage/internal/policy/source"
 )
 
 // TestParseErrors checks that mistakes are refused, where, and with which words.
@@ -181,18 +183,18 @@ func TestHostile(t *testing.T) {
 	}
 	logins := repeat(15_000, `"user%d@example.com",`)
 	for _, tt := range []struct{ name, text, want string }{
-		{"too long", strings.Repeat(" ", maxText+1), "bytes; at most"},
+		{"too long", strings.Repeat(" ", source.MaxText+1), "bytes; at most"},
 		{"deep", strings.Repeat("[", 1_000_000), "nested more than"},
 		{"deep after a string", `{"a": "\"[[[", "b": ` + strings.Repeat("[", 100), "nested more than"},
 		{"unclosed comment", "/*" + strings.Repeat("[", 100), "syntax"},
-		{"values", "[" + strings.Repeat("0,", 2*maxValues), "values"},
+		{"values", "[" + strings.Repeat("0,", 2*source.MaxValues), "values"},
 		{"groups", `{"groups": {` + repeat(100_000, `"group:g%d": [],`) + "}}", "groups; at most"},
 		{"hosts", `{"hosts": {` + repeat(20_000, `"h%d": "10.0.0.1",`) + "}}", "hosts; at most"},
 		{"tags", `{"tagOwners": {` + repeat(20_000, `"tag:t%d": [],`) + "}}", "tags; at most"},
 		{"rules", `{"acls": [` + repeat(maxRules+1, `{"action": "accept", "dst": ["*:%d"]},`) + "]}", "rules; at most"},
-		{"entries", `{"acls": [{"action": "accept", "src": [` + strings.Repeat(`"*",`, maxListed+1) + `]}]}`, "entries; at most"},
+		{"entries", `{"acls": [{"action": "accept", "src": [` + strings.Repeat(`"*",`, source.MaxListed+1) + `]}]}`, "entries; at most"},
 		{"ports", `{"grants": [{"src": ["*"], "dst": ["*"], "ip": [` + repeat(2000, `"%d",`) + `]}]}`, "more than 1024 port ranges"},
-		{"unknown tags", `{"tagOwners": {` + repeat(9_000, `"tag:t%d": [],`) + `}, "acls": [{"action": "accept", "src": [` + repeat(maxListed, `"tag:u%d",`) + `]}]}`, "tag not found"},
+		{"unknown tags", `{"tagOwners": {` + repeat(9_000, `"tag:t%d": [],`) + `}, "acls": [{"action": "accept", "src": [` + repeat(source.MaxListed, `"tag:u%d",`) + `]}]}`, "tag not found"},
 		{
 			"hosts misspelt", `{"hosts": {` + repeat(9_000, `"host-with-a-long-name-%d": "10.0.0.1",`) + `}, "acls": [` +
 				repeat(9_000, `{"action": "accept", "src": ["host-with-a-long-nome-%d"], "dst": ["*:1"]},`) + `{}]}`, "is not a valid action",
@@ -209,7 +211,7 @@ func TestHostile(t *testing.T) {
 				t.Fatalf("got %.200v; want %s", err, tt.want)
 			}
 			var pe *Error
-			if errors.As(err, &pe) && len(pe.Diagnostics) > 2*maxDiagnostics {
+			if errors.As(err, &pe) && len(pe.Diagnostics) > 2*source.MaxDiagnostics {
 				t.Errorf("%d diagnostics", len(pe.Diagnostics))
 			}
 		})

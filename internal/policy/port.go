@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"tailscale.com/tailcfg"
+
+	"selvage/internal/policy/source"
 )
 
 const maxPort = 65535
@@ -48,7 +50,7 @@ func parseProto(s string) ([]int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 0 || n > 255 {
-		return nil, fmt.Errorf("unknown protocol %q: want a name such as tcp, udp or icmp, or a number to 255", clip(s))
+		return nil, fmt.Errorf("unknown protocol %q: want a name such as tcp, udp or icmp, or a number to 255", source.Clip(s))
 	}
 	return []int{n}, nil
 }
@@ -78,16 +80,16 @@ func parsePorts(s string) ([]tailcfg.PortRange, error) {
 		first, last, isRange := strings.Cut(part, "-")
 		a, ok := parsePort(first)
 		if !ok {
-			return nil, fmt.Errorf("port range %q: invalid first integer", clip(part))
+			return nil, fmt.Errorf("port range %q: invalid first integer", source.Clip(part))
 		}
 		b := a
 		if isRange {
 			if b, ok = parsePort(last); !ok {
-				return nil, fmt.Errorf("port range %q: invalid last integer", clip(part))
+				return nil, fmt.Errorf("port range %q: invalid last integer", source.Clip(part))
 			}
 		}
 		if b < a {
-			return nil, fmt.Errorf("port range %q: the first is above the last", clip(part))
+			return nil, fmt.Errorf("port range %q: the first is above the last", source.Clip(part))
 		}
 		out = append(out, tailcfg.PortRange{First: a, Last: b})
 	}

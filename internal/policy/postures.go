@@ -8,6 +8,7 @@ import (
 	"github.com/tailscale/hujson"
 
 	"selvage/internal/policy/posture"
+	"selvage/internal/policy/source"
 )
 
 // postureDef is a named list of conditions that hold together.
@@ -20,29 +21,29 @@ func (p *parser) readPostures(v *hujson.Value) {
 	if v == nil {
 		return
 	}
-	ms := p.members(v, "postures")
+	ms := p.Members(v, "postures")
 	if len(ms) > maxPostures {
-		p.errorf(v.StartOffset, "", "%d postures; at most %d are allowed", len(ms), maxPostures)
+		p.Errorf(v.StartOffset, "", "%d postures; at most %d are allowed", len(ms), maxPostures)
 		return
 	}
 	for _, m := range ms {
-		what := fmt.Sprintf("postures[%q]", clip(m.name.s))
-		if !strings.HasPrefix(m.name.s, "posture:") || m.name.s == "posture:" || len(m.name.s) > maxName {
-			p.errorf(m.name.off, fmt.Sprintf("write %q", "posture:"+clip(m.name.s)), "%s: posture names must start with 'posture:'", what)
+		what := fmt.Sprintf("postures[%q]", source.Clip(m.Name.S))
+		if !strings.HasPrefix(m.Name.S, "posture:") || m.Name.S == "posture:" || len(m.Name.S) > source.MaxName {
+			p.Errorf(m.Name.Off, fmt.Sprintf("write %q", "posture:"+source.Clip(m.Name.S)), "%s: posture names must start with 'posture:'", what)
 			continue
 		}
-		def := &postureDef{name: m.name.s}
-		for _, t := range p.texts(m.val, what) {
-			cond, err := posture.Parse(t.s)
+		def := &postureDef{name: m.Name.S}
+		for _, t := range p.Texts(m.Val, what) {
+			cond, err := posture.Parse(t.S)
 			if err != nil {
-				p.errorf(t.off, `conditions are like "node:os == 'linux'"`, "%s: %q: %v", what, clip(t.s), err)
+				p.Errorf(t.Off, `conditions are like "node:os == 'linux'"`, "%s: %q: %v", what, source.Clip(t.S), err)
 				continue
 			}
-			p.checkAttribute(cond.Attr(), t.off, what)
+			p.checkAttribute(cond.Attr(), t.Off, what)
 			def.conds = append(def.conds, cond)
 		}
 		if len(def.conds) == 0 {
-			p.warnf(m.name.off, "add a condition", "%s: a posture without conditions holds for no device", what)
+			p.Warnf(m.Name.Off, "add a condition", "%s: a posture without conditions holds for no device", what)
 		}
 		p.postures[def.name] = def
 		p.postureNames = append(p.postureNames, def.name)
@@ -53,17 +54,17 @@ func (p *parser) readPostures(v *hujson.Value) {
 // checkAttribute warns of attributes that this server does not know.
 func (p *parser) checkAttribute(name string, off int, what string) {
 	if strings.HasPrefix(name, "node:") && !slices.Contains(posture.Known(), name) {
-		p.warnf(off, p.suggest(name, posture.Known(), ""), "%s: %q is not an attribute that this server sets", what, name)
+		p.Warnf(off, p.suggest(name, posture.Known(), ""), "%s: %q is not an attribute that this server sets", what, name)
 	}
 }
 
 // postureRefs reads srcPosture, or takes the default if there is none.
 func (p *parser) postureRefs(v *hujson.Value, what string) []*postureDef {
 	var out []*postureDef
-	for _, t := range p.texts(v, what) {
-		def := p.postures[t.s]
+	for _, t := range p.Texts(v, what) {
+		def := p.postures[t.S]
 		if def == nil {
-			p.errorf(t.off, p.suggest(t.s, p.postureNames, "postures"), "%s=posture not found: %q", what, t.s)
+			p.Errorf(t.Off, p.suggest(t.S, p.postureNames, "postures"), "%s=posture not found: %q", what, t.S)
 			continue
 		}
 		out = append(out, def)

@@ -20,17 +20,17 @@ const (
 
 // recorders reads who records the sessions of an ssh rule.
 func (p *parser) recorders(list, enforce *hujson.Value, what string, ru *sshRule) {
-	for _, t := range p.texts(list, "recorder") {
+	for _, t := range p.Texts(list, "recorder") {
 		s := p.selector(t, inSSHSource, "recorder=")
 		if s.kind != selTag {
-			p.errorf(t.off, "name the tag of recorders", "%s: invalid recorder %q", what, t.s)
+			p.Errorf(t.Off, "name the tag of recorders", "%s: invalid recorder %q", what, t.S)
 			continue
 		}
 		ru.recorder = append(ru.recorder, s)
 	}
-	ru.enforce = p.boolean(enforce, "enforceRecorder")
-	if ru.enforce && len(ru.recorder) == 0 && len(p.elements(list, "recorder")) == 0 {
-		p.errorf(enforce.StartOffset, "name a recorder", "%s: enforceRecorder needs a recorder", what)
+	ru.enforce = p.Boolean(enforce, "enforceRecorder")
+	if ru.enforce && len(ru.recorder) == 0 && len(p.Elements(list, "recorder")) == 0 {
+		p.Errorf(enforce.StartOffset, "name a recorder", "%s: enforceRecorder needs a recorder", what)
 	}
 }
 

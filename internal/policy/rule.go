@@ -7,6 +7,8 @@ import (
 
 	"github.com/tailscale/hujson"
 	"tailscale.com/tailcfg"
+
+	"selvage/internal/policy/source"
 )
 
 // rule is an entry of acls or grants: who may reach what, and how.
@@ -56,7 +58,7 @@ var ownCapabilities = []string{
 }
 
 func (p *parser) acls(v *hujson.Value) []rule {
-	els := p.elements(v, "acls")
+	els := p.Elements(v, "acls")
 	rules := make([]rule, 0, len(els))
 	for i := range els {
 		rules = append(rules, p.acl(&els[i], fmt.Sprintf("acls[%d]", i)))
@@ -65,24 +67,24 @@ func (p *parser) acls(v *hujson.Value) []rule {
 }
 
 func (p *parser) acl(v *hujson.Value, what string) rule {
-	f := p.fields(v, what, "action", "src", "dst", "proto", "users", "ports", "srcPosture")
+	f := p.Fields(v, what, "action", "src", "dst", "proto", "users", "ports", "srcPosture")
 	ru := rule{off: v.StartOffset, posture: p.postureRefs(f["srcPosture"], "srcPosture")}
-	action, _ := p.text(f["action"], "action")
-	if action.s != "accept" {
-		off := action.off
+	action, _ := p.Text(f["action"], "action")
+	if action.S != "accept" {
+		off := action.Off
 		if off < 0 {
 			off = v.StartOffset
 		}
-		p.errorf(off, `write "action": "accept"`, "%s: %q is not a valid action", what, action.s)
+		p.Errorf(off, `write "action": "accept"`, "%s: %q is not a valid action", what, action.S)
 	}
-	proto, _ := p.text(f["proto"], "proto")
-	protos, err := parseProto(proto.s)
+	proto, _ := p.Text(f["proto"], "proto")
+	protos, err := parseProto(proto.S)
 	if err != nil {
-		p.errorf(proto.off, "", "%s: %v", what, err)
+		p.Errorf(proto.Off, "", "%s: %v", what, err)
 	}
 	ru.protc = [][]int{protos}
 	ru.src = p.sources(p.either(f, "src", "users"))
-	for _, t := range p.texts(p.either(f, "dst", "ports"), "dst") {
+	for _, t := range p.Texts(p.either(f, "dst", "ports"), "dst") {
 		ru.dst = append(ru.dst, p.aclTargets(t, protos)...)
 	}
 	p.checkSelf(ru)
@@ -92,7 +94,7 @@ func (p *parser) acl(v *hujson.Value, what string) rule {
 // either returns the value of a field or of its older name.
 func (p *parser) either(f map[string]*hujson.Value, name, old string) *hujson.Value {
 	if f[name] != nil && f[old] != nil {
-		p.errorf(f[old].StartOffset, fmt.Sprintf("use %q alone", name), "%q and %q mean the same", name, old)
+		p.Errorf(f[old].StartOffset, fmt.Sprintf("use %q alone", name), "%q and %q mean the same", name, old)
 	}
 	if f[name] != nil {
 		return f[name]
@@ -100,24 +102,24 @@ func (p *parser) either(f map[string]*hujson.Value, name, old string) *hujson.Va
 	return f[old]
 }
 
-func (p *parser) aclTargets(t text, protos []int) []target {
-	host, ports, ok := splitPorts(t.s)
+func (p *parser) aclTargets(t source.Text, protos []int) []target {
+	host, ports, ok := splitPorts(t.S)
 	if !ok {
-		p.errorf(t.off, `write "host:port" or "host:*"`, "dst=%q: no port", t.s)
+		p.Errorf(t.Off, `write "host:port" or "host:*"`, "dst=%q: no port", t.S)
 		return nil
 	}
 	ranges, err := parsePorts(ports)
 	switch {
 	case err != nil:
-		p.errorf(t.off, `ports are "*", "22", "80,443" or "8000-8999"`, "dst=%q: %v", t.s, err)
+		p.Errorf(t.Off, `ports are "*", "22", "80,443" or "8000-8999"`, "dst=%q: %v", t.S, err)
 	case !hasPorts(protos) && !slices.Contains(ranges, allPorts):
-		p.errorf(t.off, `write ":*"`, "dst=%q: the protocol has no ports", t.s)
+		p.Errorf(t.Off, `write ":*"`, "dst=%q: the protocol has no ports", t.S)
 	}
 	if err != nil {
 		return nil
 	}
 	var out []target
-	for _, sel := range p.selectors(text{host, t.off}, inDest, fmt.Sprintf("dst=%q: ", host)) {
+	for _, sel := range p.selectors(source.Text{S: host, Off: t.Off}, inDest, fmt.Sprintf("dst=%q: ", host)) {
 		out = append(out, target{sel: sel, ports: [][]tailcfg.PortRange{ranges}})
 	}
 	return out
@@ -125,7 +127,7 @@ func (p *parser) aclTargets(t text, protos []int) []target {
 
 func (p *parser) sources(v *hujson.Value) []selector {
 	var out []selector
-	for _, t := range p.texts(v, "src") {
+	for _, t := range p.Texts(v, "src") {
 		out = append(out, p.selectors(t, inSource, "src=")...)
 	}
 	return out
@@ -147,14 +149,14 @@ func (p *parser) checkSelf(ru rule) {
 				continue
 			}
 		}
-		p.errorf(ru.dst[i].sel.off, "use autogroup:member as the source",
+		p.Errorf(ru.dst[i].sel.off, "use autogroup:member as the source",
 			"autogroup:self can only be used with users, groups, or supported autogroups")
 		return
 	}
 }
 
 func (p *parser) grants(v *hujson.Value) []rule {
-	els := p.elements(v, "grants")
+	els := p.Elements(v, "grants")
 	rules := make([]rule, 0, len(els))
 	for i := range els {
 		rules = append(rules, p.grant(&els[i], fmt.Sprintf("grants[%d]", i)))
@@ -163,7 +165,7 @@ func (p *parser) grants(v *hujson.Value) []rule {
 }
 
 func (p *parser) grant(v *hujson.Value, what string) rule {
-	f := p.fields(v, what, "src", "dst", "ip", "app", "via", "srcPosture")
+	f := p.Fields(v, what, "src", "dst", "ip", "app", "via", "srcPosture")
 	ru := rule{off: v.StartOffset, grant: true, posture: p.postureRefs(f["srcPosture"], "srcPosture")}
 	ru.src = p.sources(f["src"])
 	ru.via = p.viaTags(f["via"])
@@ -172,12 +174,12 @@ func (p *parser) grant(v *hujson.Value, what string) rule {
 		ru.app = p.capabilities(f["app"])
 	}
 	if len(ru.protc) == 0 && len(ru.app) == 0 {
-		p.errorf(v.StartOffset, `say what it grants, for example "ip": ["*"]`, "%s: ip and app can not both be empty", what)
+		p.Errorf(v.StartOffset, `say what it grants, for example "ip": ["*"]`, "%s: ip and app can not both be empty", what)
 	}
-	for _, t := range p.texts(f["dst"], "dst") {
-		for _, sel := range p.selectors(t, inDest, fmt.Sprintf("dst=%q: ", t.s)) {
+	for _, t := range p.Texts(f["dst"], "dst") {
+		for _, sel := range p.selectors(t, inDest, fmt.Sprintf("dst=%q: ", t.S)) {
 			if sel.kind == selInternet && len(ru.app) > 0 {
-				p.errorf(t.off, "", "cannot use app grants with autogroup:internet")
+				p.Errorf(t.Off, "", "cannot use app grants with autogroup:internet")
 			}
 			ru.dst = append(ru.dst, target{sel: sel, ports: ports})
 		}
@@ -193,10 +195,10 @@ func (p *parser) grantPorts(v *hujson.Value, ru *rule) [][]tailcfg.PortRange {
 	var ports [][]tailcfg.PortRange
 	index := make(map[string]int)
 	total := 0
-	for _, t := range p.texts(v, "ip") {
-		name, rng, ok := strings.Cut(t.s, ":")
+	for _, t := range p.Texts(v, "ip") {
+		name, rng, ok := strings.Cut(t.S, ":")
 		if !ok {
-			name, rng = "", t.s
+			name, rng = "", t.S
 		}
 		protos, err := parseProto(name)
 		if err == nil && ok && name == "" {
@@ -210,11 +212,11 @@ func (p *parser) grantPorts(v *hujson.Value, ru *rule) [][]tailcfg.PortRange {
 			err = fmt.Errorf("the protocol has no ports; write %q", name+":*")
 		}
 		if err != nil {
-			p.errorf(t.off, `entries are "*", "22", "80-443", "tcp:443" or "icmp:*"`, "ip=%q: %v", t.s, err)
+			p.Errorf(t.Off, `entries are "*", "22", "80-443", "tcp:443" or "icmp:*"`, "ip=%q: %v", t.S, err)
 			continue
 		}
 		if total += len(ranges); total > maxPortRanges {
-			p.errorf(t.off, "", "ip: more than %d port ranges", maxPortRanges)
+			p.Errorf(t.Off, "", "ip: more than %d port ranges", maxPortRanges)
 			return nil
 		}
 		key := fmt.Sprint(protos)
@@ -231,24 +233,24 @@ func (p *parser) grantPorts(v *hujson.Value, ru *rule) [][]tailcfg.PortRange {
 
 func (p *parser) capabilities(v *hujson.Value) []capability {
 	var out []capability
-	for _, m := range p.members(v, "app") {
-		p.checkCapability(m.name)
-		c := capability{name: tailcfg.PeerCapability(m.name.s)}
-		els := p.elements(m.val, fmt.Sprintf("app[%q]", m.name.s))
+	for _, m := range p.Members(v, "app") {
+		p.checkCapability(m.Name)
+		c := capability{name: tailcfg.PeerCapability(m.Name.S)}
+		els := p.Elements(m.Val, fmt.Sprintf("app[%q]", m.Name.S))
 		for i := range els {
-			c.values = append(c.values, tailcfg.RawMessage(p.raw(&els[i])))
+			c.values = append(c.values, tailcfg.RawMessage(p.Raw(&els[i])))
 		}
 		out = append(out, c)
 	}
 	return out
 }
 
-func (p *parser) checkCapability(name text) {
-	domain, path, ok := strings.Cut(name.s, "/")
+func (p *parser) checkCapability(name source.Text) {
+	domain, path, ok := strings.Cut(name.S, "/")
 	switch {
 	case !ok || domain == "" || path == "" || strings.ContainsAny(domain, ": ") || !strings.Contains(domain, "."):
-		p.errorf(name.off, `for example "example.com/cap/name"`, "app[%q]: capability name must have the form {domain}/{path}", clip(name.s))
-	case (domain == "tailscale.com" || strings.HasSuffix(domain, ".tailscale.com")) && !slices.Contains(ownCapabilities, name.s) && !strings.HasPrefix(name.s, "tailscale.com/cap/conn25/"):
-		p.errorf(name.off, "grantable there are "+strings.Join(ownCapabilities, ", "), "app[%q]: capability name must not be in the tailscale.com domain", clip(name.s))
+		p.Errorf(name.Off, `for example "example.com/cap/name"`, "app[%q]: capability name must have the form {domain}/{path}", source.Clip(name.S))
+	case (domain == "tailscale.com" || strings.HasSuffix(domain, ".tailscale.com")) && !slices.Contains(ownCapabilities, name.S) && !strings.HasPrefix(name.S, "tailscale.com/cap/conn25/"):
+		p.Errorf(name.Off, "grantable there are "+strings.Join(ownCapabilities, ", "), "app[%q]: capability name must not be in the tailscale.com domain", source.Clip(name.S))
 	}
 }

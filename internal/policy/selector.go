@@ -9,6 +9,7 @@ import (
 	"go4.org/netipx"
 
 	"selvage"
+	"selvage/internal/policy/source"
 )
 
 // selKind says what a selector selects by.
@@ -99,35 +100,35 @@ var autogroups = []string{
 }
 
 // selector reads one selector. what names the place in messages, such as "src=".
-func (p *parser) selector(t text, where place, what string) selector {
-	s := selector{name: t.s, off: t.off}
+func (p *parser) selector(t source.Text, where place, what string) selector {
+	s := selector{name: t.S, off: t.Off}
 	p.budget--
 	switch {
 	case p.budget < 0:
 		if p.budget == -1 {
-			p.errorf(t.off, "use groups and tags", "more than %d selectors", maxSelectors)
+			p.Errorf(t.Off, "use groups and tags", "more than %d selectors", maxSelectors)
 		}
-	case t.s == "":
-		p.errorf(t.off, "name a user, group, tag, host or address", "%s%q is empty", what, t.s)
-	case t.s == "*":
+	case t.S == "":
+		p.Errorf(t.Off, "name a user, group, tag, host or address", "%s%q is empty", what, t.S)
+	case t.S == "*":
 		s.kind = selAny
-	case strings.HasPrefix(t.s, "autogroup:"):
+	case strings.HasPrefix(t.S, "autogroup:"):
 		s = p.autogroup(s, where, what)
-	case strings.HasPrefix(t.s, "group:"):
+	case strings.HasPrefix(t.S, "group:"):
 		s.kind = selGroup
-		if p.groups[t.s] == nil {
-			p.errorf(t.off, p.suggest(t.s, p.groupNames, "groups"), "%sgroup not found: %q", what, t.s)
+		if p.groups[t.S] == nil {
+			p.Errorf(t.Off, p.suggest(t.S, p.groupNames, "groups"), "%sgroup not found: %q", what, t.S)
 		}
-	case strings.HasPrefix(t.s, "tag:"):
+	case strings.HasPrefix(t.S, "tag:"):
 		s.kind = selTag
-		if !p.tags[t.s] {
-			p.errorf(t.off, p.suggest(t.s, p.tagNames, "tagOwners"), "%stag not found: %q", what, t.s)
+		if !p.tags[t.S] {
+			p.Errorf(t.Off, p.suggest(t.S, p.tagNames, "tagOwners"), "%stag not found: %q", what, t.S)
 		}
-	case strings.HasPrefix(t.s, "user:*@") && len(t.s) > len("user:*@"):
-		s.kind, s.name = selDomain, strings.ToLower(t.s[len("user:*@"):])
-	case strings.HasPrefix(t.s, "ipset:"):
-		p.errorf(t.off, "", "%s%q is valid only as a source or destination of acls and grants", what, t.s)
-	case strings.HasPrefix(t.s, "svc:"):
+	case strings.HasPrefix(t.S, "user:*@") && len(t.S) > len("user:*@"):
+		s.kind, s.name = selDomain, strings.ToLower(t.S[len("user:*@"):])
+	case strings.HasPrefix(t.S, "ipset:"):
+		p.Errorf(t.Off, "", "%s%q is valid only as a source or destination of acls and grants", what, t.S)
+	case strings.HasPrefix(t.S, "svc:"):
 		s = p.service(s, where, what)
 	default:
 		s = p.named(s, where, what)
@@ -144,29 +145,29 @@ func (p *parser) autogroup(s selector, where place, what string) selector {
 	case "self":
 		s.kind = selSelf
 		if where == inSource || where == inSSHSource {
-			p.errorf(s.off, "use autogroup:member", "%q not valid on the src side of a rule", s.name)
+			p.Errorf(s.off, "use autogroup:member", "%q not valid on the src side of a rule", s.name)
 		} else if where != inDest && where != inSSHDest && where != inTest {
-			p.errorf(s.off, "", "%s%q has no meaning here", what, s.name)
+			p.Errorf(s.off, "", "%s%q has no meaning here", what, s.name)
 		}
 	case "internet":
 		s.kind = selInternet
 		if where != inDest && where != inTest {
-			p.errorf(s.off, "", "%s%q is valid only as a destination", what, s.name)
+			p.Errorf(s.off, "", "%s%q is valid only as a destination", what, s.name)
 		}
 	case "danger-all":
 		s.kind = selDanger
 		if where != inSource {
-			p.errorf(s.off, "", "%s%q is valid only as a source", what, s.name)
+			p.Errorf(s.off, "", "%s%q is valid only as a source", what, s.name)
 		}
 	case "shared":
 		s.kind = selShared
-		p.warnf(s.off, "", "%s%q selects nothing: this server has no shared devices", what, s.name)
+		p.Warnf(s.off, "", "%s%q selects nothing: this server has no shared devices", what, s.name)
 	case "nonroot":
-		p.errorf(s.off, "", "%s%q is valid only in the users of ssh rules", what, s.name)
+		p.Errorf(s.off, "", "%s%q is valid only in the users of ssh rules", what, s.name)
 	default:
 		role, err := selvage.ParseRole(name)
 		if err != nil || role == selvage.RoleMember {
-			p.errorf(s.off, p.suggest(s.name, autogroups, ""), "%sunknown autogroup %q", what, s.name)
+			p.Errorf(s.off, p.suggest(s.name, autogroups, ""), "%sunknown autogroup %q", what, s.name)
 			return s
 		}
 		s.kind, s.name = selRole, name
@@ -186,7 +187,7 @@ func (p *parser) named(s selector, where place, what string) selector {
 			s.kind, s.name = selUser, login
 			return s
 		}
-		p.errorf(s.off, "", "%s%q is not a login name", what, s.name)
+		p.Errorf(s.off, "", "%s%q is not a login name", what, s.name)
 		return s
 	}
 	rng, err := parseRange(s.name)
@@ -195,11 +196,11 @@ func (p *parser) named(s selector, where place, what string) selector {
 		s.kind, s.rng, s.lit = selAddr, rng, rangeText(rng)
 		p.notEverything(s, where)
 	case !validLogin(strings.ToLower(s.name)) || !strings.ContainsFunc(s.name, unicode.IsLetter):
-		p.errorf(s.off, p.suggest(s.name, p.hostNames, ""), "%s%q: invalid address", what, s.name)
+		p.Errorf(s.off, p.suggest(s.name, p.hostNames, ""), "%s%q: invalid address", what, s.name)
 	default:
 		s.kind, s.name = selUser, strings.ToLower(s.name)
 		if n := p.nearest(s.name, p.hostNames); n != "" {
-			p.warnf(s.off, fmt.Sprintf("did you mean the host %q?", n), "%s%q is no host, so it is read as a user's login name", what, s.name)
+			p.Warnf(s.off, fmt.Sprintf("did you mean the host %q?", n), "%s%q is no host, so it is read as a user's login name", what, s.name)
 		}
 	}
 	return s
@@ -213,7 +214,7 @@ func (p *parser) notEverything(s selector, where place) {
 		if where != inSource {
 			word = "dst"
 		}
-		p.errorf(s.off, "", "%s %q: to allow all IP addresses, use \"*\" or \"autogroup:internet\"", word, s.name)
+		p.Errorf(s.off, "", "%s %q: to allow all IP addresses, use \"*\" or \"autogroup:internet\"", word, s.name)
 	}
 }
 
@@ -222,7 +223,7 @@ func (p *parser) nearest(name string, known []string) string {
 	if p.suggestions++; p.suggestions > maxSuggestions {
 		return ""
 	}
-	return nearest(name, known)
+	return source.Nearest(name, known)
 }
 
 // suggest says what was probably meant, or where the name must be defined.

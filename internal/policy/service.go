@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/tailscale/hujson"
+
+	"selvage/internal/policy/source"
 )
 
 // Service is a service that a device hosts, with the addresses that the server gave
@@ -21,9 +23,9 @@ var validService = regexp.MustCompile(`^svc:[a-z][a-z0-9-]*$`)
 func (p *parser) service(s selector, where place, what string) selector {
 	switch {
 	case !validService.MatchString(s.name):
-		p.errorf(s.off, "names have small letters, digits and dashes after 'svc:'", "%s%q is not the name of a service", what, s.name)
+		p.Errorf(s.off, "names have small letters, digits and dashes after 'svc:'", "%s%q is not the name of a service", what, s.name)
 	case where != inDest && where != inTest:
-		p.errorf(s.off, "", "%s%q is valid only as a destination", what, s.name)
+		p.Errorf(s.off, "", "%s%q is valid only as a destination", what, s.name)
 	default:
 		s.kind = selService
 	}
@@ -63,16 +65,16 @@ func (p *parser) readServiceApprovers(v *hujson.Value, pol *Policy) {
 		return
 	}
 	pol.approveServices = make(map[string][]selector)
-	for _, m := range p.members(v, "autoApprovers.services") {
-		what := "autoApprovers.services[" + clip(m.name.s) + "]"
-		if !validService.MatchString(m.name.s) {
-			if !validTag.MatchString(m.name.s) {
-				p.errorf(m.name.off, `write "svc:name", or the tag of services`, "%s: not the name of a service", what)
+	for _, m := range p.Members(v, "autoApprovers.services") {
+		what := "autoApprovers.services[" + source.Clip(m.Name.S) + "]"
+		if !validService.MatchString(m.Name.S) {
+			if !validTag.MatchString(m.Name.S) {
+				p.Errorf(m.Name.Off, `write "svc:name", or the tag of services`, "%s: not the name of a service", what)
 				continue
 			}
-			p.warnf(m.name.off, "name the service", "%s: services have no tags on this server", what)
+			p.Warnf(m.Name.Off, "name the service", "%s: services have no tags on this server", what)
 		}
-		pol.approveServices[m.name.s] = p.ownerList(m.val, what)
+		pol.approveServices[m.Name.S] = p.ownerList(m.Val, what)
 	}
 }
 

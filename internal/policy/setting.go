@@ -12,6 +12,7 @@ import (
 	"tailscale.com/tailcfg"
 
 	"selvage"
+	"selvage/internal/policy/source"
 )
 
 // OneCGNAT says whether clients route the whole range of tailnet addresses at once.
@@ -54,15 +55,15 @@ func (pol *Policy) OneCGNATRoute() OneCGNAT { return pol.set.oneCGNAT }
 func (pol *Policy) DERPMap() *tailcfg.DERPMap { return pol.set.derpMap }
 
 func (p *parser) readSettings(f map[string]*hujson.Value, pol *Policy) {
-	pol.set.disableIPv4 = p.boolean(f["disableIPv4"], "disableIPv4")
-	pol.set.randomizeClientPort = p.boolean(f["randomizeClientPort"], "randomizeClientPort")
+	pol.set.disableIPv4 = p.Boolean(f["disableIPv4"], "disableIPv4")
+	pol.set.randomizeClientPort = p.Boolean(f["randomizeClientPort"], "randomizeClientPort")
 	if pol.set.randomizeClientPort {
 		pol.attrs = append(pol.attrs, attrRule{targets: []selector{{kind: selAny}}, names: []string{string(tailcfg.NodeAttrRandomizeClientPort)}})
 	}
-	if t, ok := p.text(f["oneCGNATRoute"], "oneCGNATRoute"); ok {
-		pol.set.oneCGNAT = OneCGNAT(t.s)
+	if t, ok := p.Text(f["oneCGNATRoute"], "oneCGNATRoute"); ok {
+		pol.set.oneCGNAT = OneCGNAT(t.S)
 		if !slices.Contains([]OneCGNAT{OneCGNATDefault, OneCGNATAlways, OneCGNATNever}, pol.set.oneCGNAT) {
-			p.errorf(t.off, `write "mac-always", "mac-never" or ""`, "oneCGNATRoute: %q is not known", clip(t.s))
+			p.Errorf(t.Off, `write "mac-always", "mac-never" or ""`, "oneCGNATRoute: %q is not known", source.Clip(t.S))
 		}
 	}
 	pol.set.derpMap = p.derpMap(f["derpMap"])
@@ -70,18 +71,18 @@ func (p *parser) readSettings(f map[string]*hujson.Value, pol *Policy) {
 
 // derpMap reads the relays of the policy.
 func (p *parser) derpMap(v *hujson.Value) *tailcfg.DERPMap {
-	if v == nil || len(p.members(v, "derpMap")) == 0 {
+	if v == nil || len(p.Members(v, "derpMap")) == 0 {
 		return nil
 	}
-	dec := json.NewDecoder(bytes.NewReader([]byte(p.raw(v))))
+	dec := json.NewDecoder(bytes.NewReader([]byte(p.Raw(v))))
 	dec.DisallowUnknownFields()
 	m := new(tailcfg.DERPMap)
 	if err := dec.Decode(m); err != nil {
-		p.errorf(v.StartOffset, `for example "Regions": {"900": {"RegionID": 900, "RegionCode": "own", "Nodes": [...]}}`, "derpMap: %v", err)
+		p.Errorf(v.StartOffset, `for example "Regions": {"900": {"RegionID": 900, "RegionCode": "own", "Nodes": [...]}}`, "derpMap: %v", err)
 		return nil
 	}
 	if len(m.Regions) > maxRegions {
-		p.errorf(v.StartOffset, "", "derpMap: %d regions; at most %d are allowed", len(m.Regions), maxRegions)
+		p.Errorf(v.StartOffset, "", "derpMap: %d regions; at most %d are allowed", len(m.Regions), maxRegions)
 		return nil
 	}
 	for id, r := range m.Regions {
@@ -89,7 +90,7 @@ func (p *parser) derpMap(v *hujson.Value) *tailcfg.DERPMap {
 			continue // takes a region out
 		}
 		if why := regionProblem(id, r); why != "" {
-			p.errorf(v.StartOffset, "", "derpMap: region %d: %s", id, why)
+			p.Errorf(v.StartOffset, "", "derpMap: region %d: %s", id, why)
 		}
 	}
 	return m
@@ -124,13 +125,13 @@ func regionProblem(id int, r *tailcfg.DERPRegion) string {
 func (p *parser) ipPool(v *hujson.Value, what string) []netip.Prefix {
 	var out []netip.Prefix
 	within := selvage.DefaultSettings("").IPv4
-	for _, t := range p.texts(v, what+": ipPool") {
-		pfx, err := netip.ParsePrefix(t.s)
+	for _, t := range p.Texts(v, what+": ipPool") {
+		pfx, err := netip.ParsePrefix(t.S)
 		switch {
 		case err != nil:
-			p.errorf(t.off, `write a network such as "100.81.0.0/16"`, "%s: ipPool: %q is not a network", what, clip(t.s))
+			p.Errorf(t.Off, `write a network such as "100.81.0.0/16"`, "%s: ipPool: %q is not a network", what, source.Clip(t.S))
 		case !within.Contains(pfx.Addr()) || pfx.Bits() < within.Bits():
-			p.errorf(t.off, "", "%s: ipPool: %v is not within %v", what, pfx, within)
+			p.Errorf(t.Off, "", "%s: ipPool: %v is not within %v", what, pfx, within)
 		default:
 			out = append(out, pfx.Masked())
 		}
@@ -154,6 +155,6 @@ func (c *Compiled) IPPools(d Device) []netip.Prefix {
 // the server's web edge.
 func (p *parser) refuseApps(v *hujson.Value) {
 	if v != nil {
-		p.errorf(v.StartOffset, "take it out until then", "apps: this server has no web edge yet, which the section is for")
+		p.Errorf(v.StartOffset, "take it out until then", "apps: this server has no web edge yet, which the section is for")
 	}
 }

@@ -40,9 +40,9 @@ const (
 )
 
 func (p *parser) readSSH(v *hujson.Value, pol *Policy) {
-	els := p.elements(v, "ssh")
+	els := p.Elements(v, "ssh")
 	if len(els) > maxSSHRules {
-		p.errorf(v.StartOffset, "", "%d ssh rules; at most %d are allowed", len(els), maxSSHRules)
+		p.Errorf(v.StartOffset, "", "%d ssh rules; at most %d are allowed", len(els), maxSSHRules)
 		return
 	}
 	for i := range els {
@@ -51,84 +51,84 @@ func (p *parser) readSSH(v *hujson.Value, pol *Policy) {
 }
 
 func (p *parser) sshRule(v *hujson.Value, what string) sshRule {
-	f := p.fields(v, what, "action", "src", "dst", "users", "checkPeriod", "acceptEnv", "srcPosture", "recorder", "enforceRecorder")
+	f := p.Fields(v, what, "action", "src", "dst", "users", "checkPeriod", "acceptEnv", "srcPosture", "recorder", "enforceRecorder")
 	ru := sshRule{off: v.StartOffset}
 	ru.posture = p.postureRefs(f["srcPosture"], "srcPosture")
 	p.recorders(f["recorder"], f["enforceRecorder"], what, &ru)
-	action, _ := p.text(f["action"], "action")
-	switch action.s {
+	action, _ := p.Text(f["action"], "action")
+	switch action.S {
 	case "accept":
 	case "check":
 		ru.check = true
 	case "":
-		p.errorf(v.StartOffset, `write "accept" or "check"`, "%s: action must be specified", what)
+		p.Errorf(v.StartOffset, `write "accept" or "check"`, "%s: action must be specified", what)
 	default:
-		p.errorf(action.off, `write "accept" or "check"`, "%s: %q is not a valid action", what, action.s)
+		p.Errorf(action.Off, `write "accept" or "check"`, "%s: %q is not a valid action", what, action.S)
 	}
 	ru.period = p.checkPeriod(f["checkPeriod"], what)
-	for _, t := range p.texts(f["src"], "src") {
+	for _, t := range p.Texts(f["src"], "src") {
 		s := p.selector(t, inSSHSource, "src=")
 		if s.kind == selAny || s.kind == selAddr {
-			p.errorf(t.off, "name users, groups, autogroups or tags", "%s: invalid src %q", what, t.s)
+			p.Errorf(t.Off, "name users, groups, autogroups or tags", "%s: invalid src %q", what, t.S)
 		}
 		ru.src = append(ru.src, s)
 	}
-	for _, t := range p.texts(f["dst"], "dst") {
-		s := p.selector(t, inSSHDest, fmt.Sprintf("dst=%q: ", t.s))
+	for _, t := range p.Texts(f["dst"], "dst") {
+		s := p.selector(t, inSSHDest, fmt.Sprintf("dst=%q: ", t.S))
 		if s.kind == selAny || s.kind == selAddr || s.kind == selGroup {
-			p.errorf(t.off, "name users, tags or autogroup:self", "%s: invalid dst %q", what, t.s)
+			p.Errorf(t.Off, "name users, tags or autogroup:self", "%s: invalid dst %q", what, t.S)
 		}
 		ru.dst = append(ru.dst, s)
 	}
 	p.sshUsers(f["users"], v.StartOffset, what, &ru)
-	for _, t := range p.texts(f["acceptEnv"], "acceptEnv") {
-		if t.s == "" {
-			p.errorf(t.off, "take it out", "%s: acceptEnv values cannot be empty", what)
+	for _, t := range p.Texts(f["acceptEnv"], "acceptEnv") {
+		if t.S == "" {
+			p.Errorf(t.Off, "take it out", "%s: acceptEnv values cannot be empty", what)
 		}
-		ru.env = append(ru.env, t.s)
+		ru.env = append(ru.env, t.S)
 	}
 	return ru
 }
 
 func (p *parser) checkPeriod(v *hujson.Value, what string) time.Duration {
-	t, _ := p.text(v, "checkPeriod")
-	switch t.s {
+	t, _ := p.Text(v, "checkPeriod")
+	switch t.S {
 	case "":
 		return DefaultCheckPeriod
 	case "always":
 		return 0
 	}
-	d, err := time.ParseDuration(t.s)
+	d, err := time.ParseDuration(t.S)
 	switch {
 	case err != nil:
-		p.errorf(t.off, `write for example "12h", or "always"`, "%s: %v", what, err)
+		p.Errorf(t.Off, `write for example "12h", or "always"`, "%s: %v", what, err)
 	case d <= 0:
-		p.errorf(t.off, `write "always" to ask each time`, "%s: checkPeriod %v must be a positive duration", what, d)
+		p.Errorf(t.Off, `write "always" to ask each time`, "%s: checkPeriod %v must be a positive duration", what, d)
 	case d > maxCheckPeriod:
-		p.errorf(t.off, "", "%s: checkPeriod %v is above the max (168h)", what, d)
+		p.Errorf(t.Off, "", "%s: checkPeriod %v is above the max (168h)", what, d)
 	}
 	return d
 }
 
 func (p *parser) sshUsers(v *hujson.Value, off int, what string, ru *sshRule) {
-	users := p.texts(v, "users")
+	users := p.Texts(v, "users")
 	if len(users) == 0 {
-		p.errorf(off, `for example "users": ["autogroup:nonroot"]`, "%s: users must be specified", what)
+		p.Errorf(off, `for example "users": ["autogroup:nonroot"]`, "%s: users must be specified", what)
 	}
 	for _, t := range users {
-		domain, isPart := strings.CutPrefix(t.s, localpart)
+		domain, isPart := strings.CutPrefix(t.S, localpart)
 		switch {
-		case t.s == "" || t.s == "*":
-			p.errorf(t.off, "name local users or autogroup:nonroot", "%s: user %q is not valid", what, t.s)
+		case t.S == "" || t.S == "*":
+			p.Errorf(t.Off, "name local users or autogroup:nonroot", "%s: user %q is not valid", what, t.S)
 		case isPart && strings.ContainsAny(domain, "*@"):
-			p.errorf(t.off, "", "%s: %s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions", what, domain)
+			p.Errorf(t.Off, "", "%s: %s is not associated with this Tailnet and cannot be used in user:*@<domain> expressions", what, domain)
 		case isPart && domain != "":
-			ru.domains, ru.partOffs = append(ru.domains, strings.ToLower(domain)), append(ru.partOffs, t.off)
+			ru.domains, ru.partOffs = append(ru.domains, strings.ToLower(domain)), append(ru.partOffs, t.Off)
 		default:
-			if t.s != nonroot && strings.Contains(t.s, ":") {
-				p.warnf(t.off, "", "%s: %q is taken as the name of a local user", what, t.s)
+			if t.S != nonroot && strings.Contains(t.S, ":") {
+				p.Warnf(t.Off, "", "%s: %q is taken as the name of a local user", what, t.S)
 			}
-			ru.users = append(ru.users, t.s)
+			ru.users = append(ru.users, t.S)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/tailscale/hujson"
+
+	"selvage/internal/policy/source"
 )
 
 // sshTest is an entry of sshTests: as whom a source may and may not log in.
@@ -12,13 +14,13 @@ type sshTest struct {
 	off                 int
 	src                 selector
 	dst                 []selector
-	accept, check, deny []text
+	accept, check, deny []source.Text
 }
 
 func (p *parser) readSSHTests(v *hujson.Value, pol *Policy) {
-	els := p.elements(v, "sshTests")
+	els := p.Elements(v, "sshTests")
 	if len(els) > maxTests {
-		p.errorf(v.StartOffset, "", "%d SSH tests; at most %d are allowed", len(els), maxTests)
+		p.Errorf(v.StartOffset, "", "%d SSH tests; at most %d are allowed", len(els), maxTests)
 		return
 	}
 	for i := range els {
@@ -27,33 +29,33 @@ func (p *parser) readSSHTests(v *hujson.Value, pol *Policy) {
 }
 
 func (p *parser) readSSHTest(v *hujson.Value, what string) sshTest {
-	f := p.fields(v, what, "src", "dst", "accept", "check", "deny")
+	f := p.Fields(v, what, "src", "dst", "accept", "check", "deny")
 	t := sshTest{off: v.StartOffset}
-	src, _ := p.text(f["src"], "src")
-	if src.off < 0 {
-		p.errorf(v.StartOffset, `name one, for example "src": "alice@example.com"`, "%s%s: no src", testsFailed, what)
+	src, _ := p.Text(f["src"], "src")
+	if src.Off < 0 {
+		p.Errorf(v.StartOffset, `name one, for example "src": "alice@example.com"`, "%s%s: no src", testsFailed, what)
 		return t
 	}
 	t.src = p.selector(src, inTest, testsFailed+"src=")
-	for _, d := range p.texts(f["dst"], "dst") {
-		if strings.HasPrefix(d.s, "tag:") && !p.tags[d.s] {
-			p.errorf(d.off, p.suggest(d.s, p.tagNames, "tagOwners"), "SSH tests dst contains unknown tag %q", d.s)
+	for _, d := range p.Texts(f["dst"], "dst") {
+		if strings.HasPrefix(d.S, "tag:") && !p.tags[d.S] {
+			p.Errorf(d.Off, p.suggest(d.S, p.tagNames, "tagOwners"), "SSH tests dst contains unknown tag %q", d.S)
 			continue
 		}
 		s := p.selector(d, inTest, testsFailed+"dst: ")
 		if s.kind == selAddr {
-			if _, named := p.hosts[d.s]; !named {
-				p.errorf(d.off, "name a tag, a user or a host", "%sdst %q is an address", testsFailed, d.s)
+			if _, named := p.hosts[d.S]; !named {
+				p.Errorf(d.Off, "name a tag, a user or a host", "%sdst %q is an address", testsFailed, d.S)
 			} else {
-				p.warnf(d.off, "name a tag or user as well", "the SSH test of %q is not run: it depends on whose device has that address", d.s)
+				p.Warnf(d.Off, "name a tag or user as well", "the SSH test of %q is not run: it depends on whose device has that address", d.S)
 			}
 			continue
 		}
 		t.dst = append(t.dst, s)
 	}
-	t.accept, t.check, t.deny = p.texts(f["accept"], "accept"), p.texts(f["check"], "check"), p.texts(f["deny"], "deny")
+	t.accept, t.check, t.deny = p.Texts(f["accept"], "accept"), p.Texts(f["check"], "check"), p.Texts(f["deny"], "deny")
 	if len(t.accept)+len(t.check)+len(t.deny) == 0 {
-		p.errorf(v.StartOffset, "say which local users", "%s%s: neither accept, check nor deny", testsFailed, what)
+		p.Errorf(v.StartOffset, "say which local users", "%s%s: neither accept, check nor deny", testsFailed, what)
 	}
 	return t
 }
@@ -62,7 +64,7 @@ func (p *parser) readSSHTest(v *hujson.Value, what string) sshTest {
 func (t *tester) runSSH(st sshTest) {
 	srcs := t.examples(st.src)
 	if len(srcs) == 0 {
-		t.errorf(st.off, "", "%s%s selects nobody", testsFailed, st.src.text())
+		t.Errorf(st.off, "", "%s%s selects nobody", testsFailed, st.src.text())
 	}
 	claims := len(st.accept) + len(st.check) + len(st.deny)
 	for _, src := range srcs {
@@ -79,7 +81,7 @@ func (t *tester) runSSH(st sshTest) {
 
 func (t *tester) sshClaims(st sshTest, s selector, src, dst Device) {
 	for _, claim := range []struct {
-		users []text
+		users []source.Text
 		must  string
 		holds func(SSHVerdict) bool
 	}{
@@ -88,8 +90,8 @@ func (t *tester) sshClaims(st sshTest, s selector, src, dst Device) {
 		{st.deny, "must not log in to", func(v SSHVerdict) bool { return !v.Allowed }},
 	} {
 		for _, u := range claim.users {
-			if !claim.holds(t.SSHLogin(src, dst, u.s)) {
-				t.errorf(u.off, "", "%s%s %s %s as %s, and that does not hold", testsFailed, st.src.text(), claim.must, s.text(), u.s)
+			if !claim.holds(t.SSHLogin(src, dst, u.S)) {
+				t.Errorf(u.Off, "", "%s%s %s %s as %s, and that does not hold", testsFailed, st.src.text(), claim.must, s.text(), u.S)
 			}
 		}
 	}

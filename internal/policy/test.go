@@ -13,6 +13,7 @@ import (
 	"tailscale.com/tailcfg"
 
 	"selvage"
+	"selvage/internal/policy/source"
 )
 
 // test is an entry of the section "tests": what a source must and must not reach.
@@ -25,15 +26,15 @@ type test struct {
 }
 
 type testTarget struct {
-	text  text
+	text  source.Text
 	sel   selector
 	ports []tailcfg.PortRange
 }
 
 func (p *parser) readTests(v *hujson.Value, pol *Policy) {
-	els := p.elements(v, "tests")
+	els := p.Elements(v, "tests")
 	if len(els) > maxTests {
-		p.errorf(v.StartOffset, "", "%d tests; at most %d are allowed", len(els), maxTests)
+		p.Errorf(v.StartOffset, "", "%d tests; at most %d are allowed", len(els), maxTests)
 		return
 	}
 	for i := range els {
@@ -46,23 +47,23 @@ func (p *parser) readTests(v *hujson.Value, pol *Policy) {
 const testsFailed = "test(s) failed: "
 
 func (p *parser) readTest(v *hujson.Value, what string) test {
-	f := p.fields(v, what, "src", "accept", "deny", "proto", "allow", "srcPostureAttrs")
+	f := p.Fields(v, what, "src", "accept", "deny", "proto", "allow", "srcPostureAttrs")
 	t := test{off: v.StartOffset}
-	src, _ := p.text(f["src"], "src")
-	if src.off < 0 {
-		p.errorf(v.StartOffset, `name one, for example "src": "alice@example.com"`, "%s%s: no src", testsFailed, what)
+	src, _ := p.Text(f["src"], "src")
+	if src.Off < 0 {
+		p.Errorf(v.StartOffset, `name one, for example "src": "alice@example.com"`, "%s%s: no src", testsFailed, what)
 		return t
 	}
 	t.src = p.selector(src, inTest, testsFailed+"src=")
 	t.accept = p.testTargets(p.either(f, "accept", "allow"), "accept")
 	t.deny = p.testTargets(f["deny"], "deny")
 	if f["accept"] == nil && f["deny"] == nil && f["allow"] == nil {
-		p.errorf(v.StartOffset, "say what the source must or must not reach", "%s%s: neither accept nor deny", testsFailed, what)
+		p.Errorf(v.StartOffset, "say what the source must or must not reach", "%s%s: neither accept nor deny", testsFailed, what)
 	}
-	proto, _ := p.text(f["proto"], "proto")
-	protos, err := parseProto(proto.s)
+	proto, _ := p.Text(f["proto"], "proto")
+	protos, err := parseProto(proto.S)
 	if err != nil {
-		p.errorf(proto.off, "", "%s%s: %v", testsFailed, what, err)
+		p.Errorf(proto.Off, "", "%s%s: %v", testsFailed, what, err)
 	}
 	t.protos = protos
 	t.attrs = p.testAttrs(f["srcPostureAttrs"])
@@ -75,29 +76,29 @@ func (p *parser) testAttrs(v *hujson.Value) map[string]any {
 		return nil
 	}
 	attrs := make(map[string]any)
-	for _, m := range p.members(v, "srcPostureAttrs") {
+	for _, m := range p.Members(v, "srcPostureAttrs") {
 		var x any
-		if err := json.Unmarshal([]byte(p.raw(m.val)), &x); err != nil {
-			p.errorf(m.val.StartOffset, "", "srcPostureAttrs[%q]: %v", clip(m.name.s), err)
+		if err := json.Unmarshal([]byte(p.Raw(m.Val)), &x); err != nil {
+			p.Errorf(m.Val.StartOffset, "", "srcPostureAttrs[%q]: %v", source.Clip(m.Name.S), err)
 		}
-		p.checkAttribute(m.name.s, m.name.off, "srcPostureAttrs")
-		attrs[m.name.s] = x
+		p.checkAttribute(m.Name.S, m.Name.Off, "srcPostureAttrs")
+		attrs[m.Name.S] = x
 	}
 	return attrs
 }
 
 func (p *parser) testTargets(v *hujson.Value, what string) []testTarget {
 	var out []testTarget
-	for _, t := range p.texts(v, what) {
-		host, ports, ok := splitPorts(t.s)
+	for _, t := range p.Texts(v, what) {
+		host, ports, ok := splitPorts(t.S)
 		ranges, err := parsePorts(ports)
 		if !ok || err != nil {
-			p.errorf(t.off, `write "host:22"`, "%s%s: %q has no valid port", testsFailed, what, t.s)
+			p.Errorf(t.Off, `write "host:22"`, "%s%s: %q has no valid port", testsFailed, what, t.S)
 			continue
 		}
-		sel := p.selector(text{host, t.off}, inTest, fmt.Sprintf("%s%s: ", testsFailed, what))
+		sel := p.selector(source.Text{S: host, Off: t.Off}, inTest, fmt.Sprintf("%s%s: ", testsFailed, what))
 		if sel.kind == selAddr && sel.rng.From() != sel.rng.To() {
-			p.errorf(t.off, "name one address in it", "%s%s: %q is a network", testsFailed, what, t.s)
+			p.Errorf(t.Off, "name one address in it", "%s%s: %q is a network", testsFailed, what, t.S)
 		}
 		out = append(out, testTarget{t, sel, ranges})
 	}
@@ -111,17 +112,17 @@ func (p *parser) runTests(pol *Policy) {
 		return
 	}
 	if pol.usesRoles() {
-		p.warnf(-1, "", "the tests depend on the roles of people and are run when those are known")
+		p.Warnf(-1, "", "the tests depend on the roles of people and are run when those are known")
 		return
 	}
-	p.errs = append(p.errs, pol.failures(nil)...)
+	p.Errs = append(p.Errs, pol.failures(nil)...)
 }
 
 // Test runs the tests of the policy for the people of a tailnet. An error is an
 // *Error with one diagnostic for each claim that does not hold.
 func (pol *Policy) Test(people []Person) error {
 	if ds := pol.failures(people); len(ds) > 0 {
-		return &Error{ds}
+		return &Error{Diagnostics: ds}
 	}
 	return nil
 }
@@ -197,7 +198,7 @@ func (pol *Policy) everybody(people []Person) []Person {
 // tester runs tests, within a budget.
 type tester struct {
 	*Compiled
-	*reader
+	*source.Reader
 	work int // rules looked at
 }
 
@@ -205,7 +206,7 @@ type tester struct {
 func (pol *Policy) failures(people []Person) []Diagnostic {
 	t := &tester{
 		Compiled: pol.Compile(pol.everybody(people)),
-		reader:   &reader{src: []byte(pol.text), lines: pol.lines},
+		Reader:   pol.src.Fresh(),
 	}
 	for _, tt := range pol.tests {
 		if t.spend(tt.off, len(t.people)) {
@@ -217,7 +218,7 @@ func (pol *Policy) failures(people []Person) []Diagnostic {
 			t.runSSH(st)
 		}
 	}
-	return t.errs
+	return t.Errs
 }
 
 // spend takes from the budget and reports whether it lasts.
@@ -228,7 +229,7 @@ func (t *tester) spend(off, work int) bool {
 		return true
 	}
 	if was {
-		t.errorf(off, "use fewer tests, or name a member and not a group", "%sthe tests take too long", testsFailed)
+		t.Errorf(off, "use fewer tests, or name a member and not a group", "%sthe tests take too long", testsFailed)
 	}
 	return false
 }
@@ -236,7 +237,7 @@ func (t *tester) spend(off, work int) bool {
 func (t *tester) run(tt test) {
 	srcs := t.examples(tt.src)
 	if len(srcs) == 0 {
-		t.errorf(tt.off, "", "%s%s selects nobody", testsFailed, tt.src.text())
+		t.Errorf(tt.off, "", "%s%s selects nobody", testsFailed, tt.src.text())
 	}
 	for _, src := range srcs {
 		if !t.spend(tt.off, len(t.pol.rules)) {
@@ -245,13 +246,13 @@ func (t *tester) run(tt test) {
 		src.Attrs = tt.attrs
 		from := t.rulesFrom(src)
 		for _, target := range tt.accept {
-			if t.spend(target.text.off, t.weight(target.sel)) && !t.reaches(from, src, target, tt.protos, true) {
-				t.errorf(target.text.off, "", "%s%s must reach %s, but no rule opens it", testsFailed, tt.src.text(), target.text.s)
+			if t.spend(target.text.Off, t.weight(target.sel)) && !t.reaches(from, src, target, tt.protos, true) {
+				t.Errorf(target.text.Off, "", "%s%s must reach %s, but no rule opens it", testsFailed, tt.src.text(), target.text.S)
 			}
 		}
 		for _, target := range tt.deny {
-			if t.spend(target.text.off, t.weight(target.sel)) && t.reaches(from, src, target, tt.protos, false) {
-				t.errorf(target.text.off, "", "%s%s must not reach %s, but a rule opens it", testsFailed, tt.src.text(), target.text.s)
+			if t.spend(target.text.Off, t.weight(target.sel)) && t.reaches(from, src, target, tt.protos, false) {
+				t.Errorf(target.text.Off, "", "%s%s must not reach %s, but a rule opens it", testsFailed, tt.src.text(), target.text.S)
 			}
 		}
 	}
@@ -342,7 +343,7 @@ func (t *tester) reaches(from []*rule, src Device, target testTarget, protos []i
 		return false
 	}
 	for _, dst := range dsts {
-		if !t.spend(target.text.off, len(from)+1) {
+		if !t.spend(target.text.Off, len(from)+1) {
 			return all
 		}
 		for _, r := range target.ports {

@@ -13,9 +13,9 @@ import (
 // viaTags reads the tags of the routers that carry what a grant opens.
 func (p *parser) viaTags(v *hujson.Value) []selector {
 	var out []selector
-	for _, t := range p.texts(v, "via") {
-		if !strings.HasPrefix(t.s, "tag:") {
-			p.errorf(t.off, "name the tag of routers", "via=%q: not a tag", t.s)
+	for _, t := range p.Texts(v, "via") {
+		if !strings.HasPrefix(t.S, "tag:") {
+			p.Errorf(t.Off, "name the tag of routers", "via=%q: not a tag", t.S)
 			continue
 		}
 		out = append(out, p.selector(t, inSource, "via="))
@@ -30,7 +30,7 @@ func (p *parser) checkVia(ru rule) {
 	}
 	for _, t := range ru.dst {
 		if t.sel.kind != selAddr && t.sel.kind != selInternet && t.sel.kind != selNone {
-			p.warnf(t.sel.off, "name a network or autogroup:internet", "dst=%q: via has no meaning for it, and the grant opens nothing there", t.sel.text())
+			p.Warnf(t.sel.off, "name a network or autogroup:internet", "dst=%q: via has no meaning for it, and the grant opens nothing there", t.sel.text())
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package policy
+package source
 
 import (
 	"fmt"
@@ -51,7 +51,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-func sortDiagnostics(ds []Diagnostic) {
+func SortDiagnostics(ds []Diagnostic) {
 	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
 		if a.Line != b.Line {
 			return a.Line - b.Line
@@ -60,8 +60,8 @@ func sortDiagnostics(ds []Diagnostic) {
 	})
 }
 
-// nearest returns the candidate that s was probably meant to be, or "".
-func nearest(s string, candidates []string) string {
+// Nearest returns the candidate that s was probably meant to be, or "".
+func Nearest(s string, candidates []string) string {
 	const longest, furthest = 64, 4
 	if len(s) > longest {
 		return ""
