@@ -21,6 +21,7 @@ type class struct {
 	// user is the devices' owner, or 0 if no rule makes a difference between owners.
 	user selvage.UserID
 
+	ident    bitset // sets that the devices match by identity
 	src, dst bitset // rules with a set that the devices match, as source or destination
 	self     bitset // rules by which the owner reaches the devices as autogroup:self; nil if none
 	selfFrom bitset // rules by which the devices reach others of the owner as autogroup:self
@@ -168,8 +169,8 @@ func (c *Compiled) ownerMatters(matched bitset) bool {
 func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.UserID) Class {
 	n := len(c.rules)
 	k := &class{
-		user: user,
-		src:  newBitset(n), dst: newBitset(n),
+		user: user, ident: ident,
+		src: newBitset(n), dst: newBitset(n),
 		feedsSrc: newBitset(n), feedsDst: newBitset(n), backSrc: newBitset(n),
 	}
 	for i, ru := range c.rules {

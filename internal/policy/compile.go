@@ -88,6 +88,7 @@ type person struct {
 type set struct {
 	sels     []selector
 	literals []string // what filters say for the selectors that are not by identity
+	name     string   // equal for equal sets of all policies
 	kind     setKind
 	posture  int  // of setPostured: which of postureLists
 	any      bool // has the wildcard
@@ -195,6 +196,7 @@ func (n *numberer) keyed(kind setKind, sels []selector, defs []*postureDef) int 
 	i = len(n.c.sets)
 	n.numbers[key.String()] = i
 	s := newSet(kind, sels)
+	s.name = nameOf(key.String())
 	if kind == setPostured {
 		s.posture = n.list(defs)
 	}

@@ -30,11 +30,19 @@ var internetRanges = []string{
 // Entries of a rule's sources are sorted as strings, and rules of equal sources and
 // protocols are one, as the service does both.
 func (c *Compiled) Filter(d Device, dst Class, members func(Class) []netip.Addr, routes ...netip.Prefix) []tailcfg.FilterRule {
+	b := c.filterBuilder(d, dst, members, routes)
+	for i := range c.rules {
+		b.rule(i)
+	}
+	return b.sorted()
+}
+
+func (c *Compiled) filterBuilder(d Device, dst Class, members func(Class) []netip.Addr, routes []netip.Prefix) *filterBuilder {
 	b := &filterBuilder{
 		c: c, d: d, class: c.class(dst), members: members,
 		rules: []tailcfg.FilterRule{},
 		texts: make(map[Class][]string),
-		lists: make(map[int]*sourceList),
+		lists: make(map[listKey]*sourceList),
 		same:  make(map[string]*sourceList),
 		open:  make(map[string]int),
 	}
@@ -43,10 +51,14 @@ func (c *Compiled) Filter(d Device, dst Class, members func(Class) []netip.Addr,
 			b.routes = append(b.routes, r.String())
 		}
 	}
-	for i := range c.rules {
-		b.rule(i)
-	}
-	return b.sorted()
+	return b
+}
+
+// listKey is a set, or ownSet or reachedSet less a rule, and whether the devices
+// that match it by identity are named by a capability.
+type listKey struct {
+	set   int
+	named bool
 }
 
 // filterBuilder writes one filter.
@@ -57,23 +69,33 @@ type filterBuilder struct {
 	members func(Class) []netip.Addr
 	routes  []string
 
-	rules []tailcfg.FilterRule
-	place []int                  // for each of rules, the rule of the policy in whose place it is
-	texts map[Class][]string     // the addresses of classes
-	lists map[int]*sourceList    // by set, or by ownSet or reachedSet less a rule
-	same  map[string]*sourceList // by content
-	open  map[string]int         // the rule for some sources and protocols
+	rules  []tailcfg.FilterRule
+	place  []int              // for each of rules, the rule of the policy in whose place it is
+	chunks []string           // for each of rules, its chunk
+	texts  map[Class][]string // the addresses of classes
+	lists  map[listKey]*sourceList
+	same   map[string]*sourceList // by content
+	open   map[string]int         // the rule for some sources and protocols
+
+	// local is set while a compact filter is written: the device's addresses and
+	// what it serves.
+	local *netipx.IPSet
 }
 
-// sorted returns the rules in the order of the policy.
-func (b *filterBuilder) sorted() []tailcfg.FilterRule {
+// order returns the indices of the rules in the order of the policy.
+func (b *filterBuilder) order() []int {
 	order := make([]int, len(b.rules))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(x, y int) int { return b.place[x] - b.place[y] })
+	return order
+}
+
+// sorted returns the rules in the order of the policy.
+func (b *filterBuilder) sorted() []tailcfg.FilterRule {
 	out := make([]tailcfg.FilterRule, len(b.rules))
-	for i, x := range order {
+	for i, x := range b.order() {
 		out[i] = b.rules[x]
 	}
 	return out
@@ -81,8 +103,9 @@ func (b *filterBuilder) sorted() []tailcfg.FilterRule {
 
 // sourceList is the sources of a rule, shared by all rules that have the same.
 type sourceList struct {
-	id  int
-	ips []string // sorted
+	id    int
+	ips   []string // sorted
+	chunk string   // of a compact filter
 }
 
 // ownSet less the number of a rule stands for the devices of the device's owner that
@@ -95,12 +118,10 @@ const (
 func (b *filterBuilder) rule(i int) {
 	ru := &b.c.rules[i]
 	if b.class.dst.has(i) && !ru.silent {
-		if src := b.sources(ru.srcSet); len(src.ips) > 0 {
-			b.opens(i, src, false)
-		}
+		b.opensTo(i, ru.srcSet, false)
 	}
 	if b.class.backSrc.has(i) {
-		if back := b.sources(ru.dstSet); len(back.ips) > 0 {
+		if back := b.sources(listKey{set: ru.dstSet}); len(back.ips) > 0 {
 			b.companions(i, back)
 		}
 	}
@@ -108,12 +129,10 @@ func (b *filterBuilder) rule(i int) {
 		return
 	}
 	if b.class.self.has(i) {
-		if src := b.sources(ownSet - i); len(src.ips) > 0 {
-			b.opens(i, src, true)
-		}
+		b.opensTo(i, ownSet-i, true)
 	}
 	if b.class.selfBack.has(i) {
-		if back := b.sources(reachedSet - i); len(back.ips) > 0 {
+		if back := b.sources(listKey{set: reachedSet - i}); len(back.ips) > 0 {
 			b.companions(i, back)
 		}
 	}
@@ -135,11 +154,40 @@ func (b *filterBuilder) owned(i int, reached bool) []Class {
 	return out
 }
 
+// opensTo writes what a rule opens to the sources: ports, with the sources named by
+// a capability where that means the same, and capabilities.
+func (b *filterBuilder) opensTo(i, set int, self bool) {
+	ru := &b.c.rules[i]
+	if len(ru.protc) > 0 {
+		key := listKey{set, !self && b.nameable(ru)}
+		if src := b.sources(key); len(src.ips) > 0 {
+			b.ports(i, src, self)
+		}
+	}
+	if len(ru.app) == 0 || len(ru.via) > 0 {
+		return // capabilities are of devices, and what lies behind a router is none
+	}
+	src := b.sources(listKey{set: set})
+	if len(src.ips) == 0 {
+		return
+	}
+	var dsts []netip.Prefix
+	for _, t := range ru.dst {
+		dsts = append(dsts, b.targetPrefixes(ru, t.sel, self)...)
+	}
+	caps := make(tailcfg.PeerCapMap, len(ru.app))
+	for _, app := range ru.app {
+		caps[app.name] = app.values
+	}
+	b.grant(i, src, dsts, caps)
+}
+
 // sources returns what filters say for a set as the sources of a rule.
-func (b *filterBuilder) sources(n int) *sourceList {
-	if l := b.lists[n]; l != nil {
+func (b *filterBuilder) sources(key listKey) *sourceList {
+	if l := b.lists[key]; l != nil {
 		return l
 	}
+	n := key.set
 	var ips []string
 	var classes []Class
 	switch {
@@ -153,20 +201,24 @@ func (b *filterBuilder) sources(n int) *sourceList {
 		if s.any {
 			ips = append(append(ips, b.c.ranges...), b.routes...)
 		}
-		classes = b.c.classes.bySet[n].all()
+		if key.named && s.identity {
+			ips = append(ips, "cap:"+string(s.capability()))
+		} else {
+			classes = b.c.classes.bySet[n].all()
+		}
 	}
 	for _, k := range classes {
 		ips = append(ips, b.addrs(k)...)
 	}
 	slices.Sort(ips)
 	ips = slices.Compact(ips)
-	key := strings.Join(ips, ",")
-	l := b.same[key]
+	text := strings.Join(ips, ",")
+	l := b.same[text]
 	if l == nil {
-		l = &sourceList{len(b.same), ips}
-		b.same[key] = l
+		l = &sourceList{len(b.same), ips, b.chunk(key)}
+		b.same[text] = l
 	}
-	b.lists[n] = l
+	b.lists[key] = l
 	return l
 }
 
@@ -182,8 +234,9 @@ func (b *filterBuilder) addrs(k Class) []string {
 	return texts
 }
 
-// opens writes what a rule opens to the device, as autogroup:self or otherwise.
-func (b *filterBuilder) opens(i int, src *sourceList, self bool) {
+// ports writes which ports a rule opens on the device, as autogroup:self or
+// otherwise.
+func (b *filterBuilder) ports(i int, src *sourceList, self bool) {
 	ru := &b.c.rules[i]
 	for k, protos := range ru.protc {
 		var dsts []tailcfg.NetPortRange
@@ -206,23 +259,11 @@ func (b *filterBuilder) opens(i int, src *sourceList, self bool) {
 			if !self {
 				place = ru.first[k]
 			}
-			b.place = append(b.place, place)
+			b.place, b.chunks = append(b.place, place), append(b.chunks, src.chunk)
 			b.rules = append(b.rules, tailcfg.FilterRule{SrcIPs: src.ips, IPProto: protos})
 		}
 		b.rules[at].DstPorts = append(b.rules[at].DstPorts, dsts...)
 	}
-	if len(ru.app) == 0 || len(ru.via) > 0 {
-		return // capabilities are of devices, and what lies behind a router is none
-	}
-	var dsts []netip.Prefix
-	for _, t := range ru.dst {
-		dsts = append(dsts, b.targetPrefixes(ru, t.sel, self)...)
-	}
-	caps := make(tailcfg.PeerCapMap, len(ru.app))
-	for _, app := range ru.app {
-		caps[app.name] = app.values
-	}
-	b.grant(i, src, dsts, caps)
 }
 
 // targetIPs returns what filters say for a destination, if it is this device or
@@ -284,7 +325,7 @@ func (b *filterBuilder) grant(place int, src *sourceList, dsts []netip.Prefix, c
 		return
 	}
 	slices.SortFunc(dsts, netip.Prefix.Compare)
-	b.place = append(b.place, place)
+	b.place, b.chunks = append(b.place, place), append(b.chunks, src.chunk)
 	b.rules = append(b.rules, tailcfg.FilterRule{
 		SrcIPs:   src.ips,
 		CapGrant: []tailcfg.CapGrant{{Dsts: slices.Compact(dsts), CapMap: caps}},

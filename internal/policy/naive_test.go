@@ -73,7 +73,7 @@ func drawNaive(t *rapid.T) *naivePolicy {
 		}
 		g.Src = rapid.SliceOfN(rapid.SampledFrom(src), 1, 3).Draw(t, "src")
 		g.Dst = rapid.SliceOfN(rapid.SampledFrom(dst), 1, 3).Draw(t, "dst")
-		g.IP = rapid.SliceOfN(rapid.SampledFrom([]string{"*", "22", "80-90", "tcp:443", "udp:53", "tcp:1-100", "icmp:*"}), 1, 2).Draw(t, "ip")
+		g.IP = rapid.SliceOfN(rapid.SampledFrom([]string{"*", "22", "80-90", "tcp:443", "udp:53", "tcp:1-100", "icmp:*", "gre:*"}), 1, 2).Draw(t, "ip")
 		if rapid.IntRange(0, 3).Draw(t, "app") == 0 && !slices.Contains(g.Dst, "autogroup:internet") {
 			g.App = map[string][]any{rapid.SampledFrom([]string{"a.org/cap", "tailscale.com/cap/drive", "tailscale.com/cap/relay"}).Draw(t, "cap"): {map[string]any{"x": 1}}}
 			if rapid.Bool().Draw(t, "only app") {
@@ -328,6 +328,8 @@ func naiveIP(ip string, proto, port int) bool {
 		return proto == 6 && port >= 1 && port <= 100
 	case "icmp:*":
 		return icmp
+	case "gre:*":
+		return proto == 47
 	}
 	panic(ip)
 }

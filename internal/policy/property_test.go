@@ -8,6 +8,7 @@ import (
 
 	"go4.org/netipx"
 	"pgregory.net/rapid"
+	"tailscale.com/tailcfg"
 	"tailscale.com/types/ipproto"
 	"tailscale.com/types/logger"
 	"tailscale.com/wgengine/filter"
@@ -66,9 +67,15 @@ func ends(d Device) []netip.Addr {
 
 // clientFilter returns the filter that a client makes of its rules.
 func clientFilter(t *rapid.T, w *world, i int) *filter.Filter {
-	matches, err := filter.MatchesFromFilterRules(w.filter(i))
+	return filterOf(t, w, i, w.filter(i), nil)
+}
+
+// filterOf returns the filter that a client makes of some rules, where peers have
+// capabilities.
+func filterOf(t *rapid.T, w *world, i int, rules []tailcfg.FilterRule, has filter.CapTestFunc) *filter.Filter {
+	matches, err := filter.MatchesFromFilterRules(rules)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, mustJSON(w.filter(i)))
+		t.Fatalf("%v\n%s", err, mustJSON(rules))
 	}
 	var local netipx.IPSetBuilder
 	for _, a := range ends(w.devices[i]) {
@@ -78,7 +85,7 @@ func clientFilter(t *rapid.T, w *world, i int) *filter.Filter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filter.New(matches, nil, locals, locals, nil, logger.Discard)
+	return filter.New(matches, has, locals, locals, nil, logger.Discard)
 }
 
 // TestFiltersAreThoseOfPairs runs packets through the filter of the client and
