@@ -14,6 +14,8 @@ import (
 // rule is an entry of acls or grants: who may reach what, and how.
 type rule struct {
 	off   int
+	end   int // where its text ends
+	index int // in its section
 	src   []selector
 	dst   []target
 	protc [][]int // the protocol sets that the rule opens, each one filter rule
@@ -61,7 +63,9 @@ func (p *parser) acls(v *hujson.Value) []rule {
 	els := p.Elements(v, "acls")
 	rules := make([]rule, 0, len(els))
 	for i := range els {
-		rules = append(rules, p.acl(&els[i], fmt.Sprintf("acls[%d]", i)))
+		ru := p.acl(&els[i], fmt.Sprintf("acls[%d]", i))
+		ru.index, ru.end = i, els[i].EndOffset
+		rules = append(rules, ru)
 	}
 	return rules
 }
@@ -159,7 +163,9 @@ func (p *parser) grants(v *hujson.Value) []rule {
 	els := p.Elements(v, "grants")
 	rules := make([]rule, 0, len(els))
 	for i := range els {
-		rules = append(rules, p.grant(&els[i], fmt.Sprintf("grants[%d]", i)))
+		ru := p.grant(&els[i], fmt.Sprintf("grants[%d]", i))
+		ru.index, ru.end = i, els[i].EndOffset
+		rules = append(rules, ru)
 	}
 	return rules
 }

@@ -19,6 +19,8 @@ const (
 // sshRule is an entry of ssh.
 type sshRule struct {
 	off    int
+	end    int // where its text ends
+	index  int // in the section
 	check  bool
 	period time.Duration // of check; 0 asks each time
 	src    []selector
@@ -46,7 +48,9 @@ func (p *parser) readSSH(v *hujson.Value, pol *Policy) {
 		return
 	}
 	for i := range els {
-		pol.ssh = append(pol.ssh, p.sshRule(&els[i], fmt.Sprintf("ssh[%d]", i)))
+		ru := p.sshRule(&els[i], fmt.Sprintf("ssh[%d]", i))
+		ru.index, ru.end = i, els[i].EndOffset
+		pol.ssh = append(pol.ssh, ru)
 	}
 }
 

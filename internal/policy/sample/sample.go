@@ -1,4 +1,5 @@
-package policy
+// Package sample has policies to start from.
+package sample
 
 // Sample is a policy to start from.
 type Sample struct {
@@ -7,12 +8,8 @@ type Sample struct {
 	Text  string
 }
 
-// Default returns the text of a new network's policy: everybody reaches their own
-// devices and nobody else's.
-func Default() string { return Samples()[0].Text }
-
-// Samples returns policies to start from, the one of a new network first.
-func Samples() []Sample {
+// All returns the policies, the one of a new network first.
+func All() []Sample {
 	return []Sample{
 		{"own-devices", "Everybody reaches their own devices, and nobody else's.", ownDevices},
 		{"open", "Every device reaches every other.", open},
