@@ -293,7 +293,14 @@ func (c *Compiled) attempt(ru *rule, t target, src, dst Device, to netip.Addr, p
 		own.Routes = nil
 		a.Src = c.anyMatches(ru.src, own)
 	}
-	if a.Dst && to.IsValid() && t.sel.kind != selInternet {
+	switch {
+	case !a.Dst || !to.IsValid():
+	case t.sel.kind == selInternet:
+		a.Dst = slices.ContainsFunc(internetRanges, func(s string) bool {
+			rng, err := parseRange(s)
+			return err == nil && rng.Contains(to)
+		})
+	default:
 		a.Dst = slices.ContainsFunc(dst.opened(t.sel), func(r netipx.IPRange) bool { return r.Contains(to) }) || t.sel.kind == selAny && dst.servesAll()
 	}
 	for k, protos := range ru.protc {
@@ -371,4 +378,54 @@ func (c *Compiled) Involved(id Class) (src, dst []int) {
 		to.or(k.self)
 	}
 	return src, slices.Collect(to.all())
+}
+
+// SSHInvolved returns the ssh rules that let somebody log in to devices of the class,
+// as indices into SSHRules.
+func (c *Compiled) SSHInvolved(id Class) []int {
+	k := c.class(id)
+	var out []int
+	for i, ru := range c.ssh {
+		if k.ssh.has(i) || k.sshSelf != nil && k.sshSelf.has(i) {
+			out = append(out, ru.index)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// SSHSource returns the ssh rules that devices of the class are sources of, as
+// indices into SSHRules.
+func (c *Compiled) SSHSource(id Class) []int {
+	k := c.class(id)
+	var out []int
+	for i, ru := range c.ssh {
+		if k.sshFeeds.has(i) {
+			out = append(out, ru.index)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// RuleKeys returns, for each of Rules, a text that is equal for rules of any policy
+// that mean the same for the devices that are their sources and destinations.
+func (pol *Policy) RuleKeys() []string {
+	out := make([]string, len(pol.rules))
+	for i := range pol.rules {
+		ru := &pol.rules[i]
+		var key strings.Builder
+		for _, s := range ru.src {
+			fmt.Fprintf(&key, "%d %s %s\n", s.kind, s.name, s.lit)
+		}
+		for _, t := range ru.dst {
+			fmt.Fprintf(&key, "to %d %s %s %v\n", t.sel.kind, t.sel.name, t.sel.lit, t.ports)
+		}
+		fmt.Fprintln(&key, ru.protc, written(ru.via), postureNames(ru.posture))
+		for _, app := range ru.app {
+			fmt.Fprintf(&key, "%q\n", appTexts(app))
+		}
+		out[i] = key.String()
+	}
+	return out
 }

@@ -240,10 +240,16 @@ func (b *filterBuilder) ports(i int, src *sourceList, self bool) {
 	ru := &b.c.rules[i]
 	for k, protos := range ru.protc {
 		var dsts []tailcfg.NetPortRange
+		seen := make(map[destination]bool)
 		for _, t := range ru.dst {
 			for _, ip := range b.targetIPs(ru, t.sel, self) {
 				for _, ports := range t.ports[k] {
-					dsts = append(dsts, tailcfg.NetPortRange{IP: ip, Ports: ports})
+					// The service repeats what several selectors name; so do we where it
+					// is to be the same.
+					if d := (destination{ip, ports}); b.local == nil || !seen[d] {
+						seen[d] = true
+						dsts = append(dsts, tailcfg.NetPortRange{IP: ip, Ports: ports})
+					}
 				}
 			}
 		}
@@ -264,6 +270,12 @@ func (b *filterBuilder) ports(i int, src *sourceList, self bool) {
 		}
 		b.rules[at].DstPorts = append(b.rules[at].DstPorts, dsts...)
 	}
+}
+
+// destination is a NetPortRange that can be compared.
+type destination struct {
+	ip    string
+	ports tailcfg.PortRange
 }
 
 // targetIPs returns what filters say for a destination, if it is this device or

@@ -37,6 +37,7 @@ type Policy struct {
 
 	groups   map[string]*group
 	owners   map[string][]selector // by tag
+	tagOffs  map[string]int        // where in the text each tag is
 	tests    []test
 	rules    []rule // grants, then acls: the order in which filters are written
 	approve  []approver
@@ -257,7 +258,7 @@ func (p *parser) groupMember(g *group, t source.Text, what string) {
 var validTag = regexp.MustCompile(`^tag:[A-Za-z][A-Za-z0-9-]*$`)
 
 func (p *parser) readTagOwners(v *hujson.Value, pol *Policy) {
-	pol.owners = make(map[string][]selector)
+	pol.owners, pol.tagOffs = make(map[string][]selector), make(map[string]int)
 	if v == nil {
 		return
 	}
@@ -281,7 +282,7 @@ func (p *parser) readTagOwners(v *hujson.Value, pol *Policy) {
 		case !validTag.MatchString(name) || len(name) > source.MaxName:
 			p.Errorf(m.Name.Off, "", "%s: tag names have letters, digits and dashes after 'tag:'", what)
 		}
-		pol.owners[name] = p.ownerList(m.Val, what)
+		pol.owners[name], pol.tagOffs[name] = p.ownerList(m.Val, what), m.Name.Off
 	}
 }
 

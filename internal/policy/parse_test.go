@@ -28,7 +28,7 @@ func TestParseErrors(t *testing.T) {
 		{"list wanted", `{"acls": {}}`, "policy:1:10: acls must be a list"},
 		{"string wanted", `{"groups": {"group:a": [1]}}`, `policy:1:25: groups["group:a"] must be a string`},
 		{"group unknown", `{"groups": {"group:ops": []}, "acls": [{"action": "accept", "src": ["group:op"], "dst": ["*:*"]}]}`, `src=group not found: "group:op"; did you mean "group:ops"?`},
-		{"tag unknown", `{"grants": [{"src": ["tag:x"], "dst": ["*"], "ip": ["*"]}]}`, `src=tag not found: "tag:x"; define it in "tagOwners"`},
+		{"tag unknown", `{"grants": [{"src": ["tag:x"], "dst": ["*"], "ip": ["*"]}]}`, `src=tag not found: "tag:x"; add "tag:x": ["autogroup:admin"] to "tagOwners"`},
 		{"group in a group", `{"groups": {"group:a": ["group:b"], "group:b": []}}`, `groups["group:a"]: "group:b": group members cannot be recursive`},
 		{"tag in a group", `{"groups": {"group:a": ["tag:b"]}}`, `"tag:b" is not a login name`},
 		{"group without prefix", `{"groups": {"ops": []}}`, `group names must start with 'group:'; write "group:ops"`},

@@ -231,7 +231,13 @@ func (p *parser) suggest(name string, known []string, section string) string {
 	if n := p.nearest(name, known); n != "" {
 		return fmt.Sprintf("did you mean %q?", n)
 	}
-	if section != "" {
+	switch section {
+	case "":
+	case "groups":
+		return fmt.Sprintf("add %q: [\"somebody@example.com\"] to %q", source.Clip(name), section)
+	case "tagOwners":
+		return fmt.Sprintf("add %q: [\"autogroup:admin\"] to %q", source.Clip(name), section)
+	default:
 		return fmt.Sprintf("define it in %q", section)
 	}
 	return ""
