@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +8,8 @@ import (
 
 	"go4.org/netipx"
 	"tailscale.com/tailcfg"
+
+	"selvage/internal/policy/transport"
 )
 
 // RuleInfo is a rule of acls, grants or ssh for people.
@@ -155,7 +156,7 @@ func (c *Compiled) openings(i int, t target, dst Device) []Opening {
 		}
 		o := Opening{Rule: i, Ranges: ranges, Internet: t.sel.kind == selInternet || t.sel.kind == selAny && dst.servesAll(), Protos: protos, Ports: t.ports[k]}
 		if len(protos) == 0 {
-			o.Protos = []int{protoTCP, protoUDP, 1, 58}
+			o.Protos = []int{transport.TCP, transport.UDP, 1, 58}
 		}
 		out = append(out, o)
 	}
@@ -316,56 +317,10 @@ func (c *Compiled) attempt(ru *rule, t target, src, dst Device, to netip.Addr, p
 func (t target) texts(ru *rule) []string {
 	var out []string
 	for k, protos := range ru.protc {
-		out = append(out, portTexts(protos, t.ports[k])...)
+		out = append(out, transport.Texts(protos, t.ports[k])...)
 	}
 	return out
 }
-
-// portTexts writes protocols and ports as grants do.
-func portTexts(protos []int, ports []tailcfg.PortRange) []string {
-	prefixes := []string{""}
-	if len(protos) > 0 {
-		prefixes = prefixes[:0]
-		for _, p := range protos {
-			prefixes = append(prefixes, ProtoName(p)+":")
-		}
-	}
-	var out []string
-	for _, prefix := range prefixes {
-		for _, r := range ports {
-			out = append(out, prefix+PortText(r))
-		}
-	}
-	return out
-}
-
-// PortText writes a range of ports as policies do: "22", "80-90" or "*".
-func PortText(r tailcfg.PortRange) string {
-	switch {
-	case r == allPorts:
-		return "*"
-	case r.First == r.Last:
-		return fmt.Sprint(r.First)
-	}
-	return fmt.Sprintf("%d-%d", r.First, r.Last)
-}
-
-// ProtoName returns the name of an IP protocol, or its number.
-func ProtoName(p int) string {
-	best := ""
-	for name, n := range protocols {
-		if n == p && (best == "" || cmp.Or(cmp.Compare(len(name), len(best)), strings.Compare(name, best)) < 0) {
-			best = name
-		}
-	}
-	if best == "" {
-		return fmt.Sprint(p)
-	}
-	return best
-}
-
-// HasPorts reports whether packets of an IP protocol have ports.
-func HasPorts(proto int) bool { return hasPorts([]int{proto}) }
 
 // Involved returns the rules that devices of the class are sources and destinations
 // of, in order; indices are those of Rules. Rules for autogroup:self are in both

@@ -13,7 +13,7 @@ import (
 // size is a network to measure with.
 type size struct{ nodes, users, groups, rules int }
 
-var sizes = []size{{1_000, 300, 50, 200}, {10_000, 3_000, 300, 1_000}}
+var sizes = []size{{1_000, 300, 50, 200}, {10_000, 3_000, 300, 1_000}, {100_000, 30_000, 1_000, 2_000}}
 
 func (s size) String() string {
 	return fmt.Sprintf("nodes=%d,users=%d,groups=%d,rules=%d", s.nodes, s.users, s.groups, s.rules)
@@ -192,6 +192,63 @@ func BenchmarkFilter(b *testing.B) {
 				i++
 			}
 			b.ReportMetric(float64(rules)/float64(i), "rules")
+			b.ReportMetric(float64(sources)/float64(i), "sources")
+		})
+	}
+}
+
+// BenchmarkMember is what it costs that somebody joins a group: another Compiled that
+// goes on with the classes, and the person's devices to classes of it.
+func BenchmarkMember(b *testing.B) {
+	for _, s := range sizes {
+		b.Run(s.String(), func(b *testing.B) {
+			before, err := Parse(s.policy())
+			if err != nil {
+				b.Fatal(err)
+			}
+			after, err := Parse(strings.Replace(s.policy(), "\"group:g0\": [", "\"group:g0\": [\"user1@example.com\",", 1))
+			if err != nil {
+				b.Fatal(err)
+			}
+			people, devices := s.people(), s.devices()
+			policies := []*Policy{before, after}
+			c := before.Compile(people)
+			for _, d := range devices {
+				c.Class(d)
+			}
+			i := 1
+			for b.Loop() {
+				next, changed, ok := policies[i%2].CompileAfter(c, people)
+				if !ok || len(changed) != 1 {
+					b.Fatal(ok, changed)
+				}
+				for _, d := range devices {
+					if d.User == changed[0] {
+						next.Class(d)
+					}
+				}
+				c = next
+				i++
+			}
+		})
+	}
+}
+
+// BenchmarkCompactFilter is the filter of one device in the compact form.
+func BenchmarkCompactFilter(b *testing.B) {
+	for _, s := range sizes[:2] {
+		b.Run(s.String(), func(b *testing.B) {
+			w := s.world(b)
+			var i, sources int
+			for b.Loop() {
+				at := i % len(w.devices)
+				for _, chunk := range w.c.CompactFilter(w.devices[at], w.classes[at], w.addrs, w.routes...) {
+					for _, r := range chunk {
+						sources += len(r.SrcIPs)
+					}
+				}
+				i++
+			}
 			b.ReportMetric(float64(sources)/float64(i), "sources")
 		})
 	}

@@ -82,10 +82,12 @@ func (g *growingOf[T]) add(v T) {
 	g.p.Store(&next)
 }
 
-func (t *classTable) init(sets int) {
-	t.bySet = make([]growing, sets)
-	t.byKey = make(map[string]Class)
-	t.byUser = make(map[selvage.UserID]*growing)
+func newClassTable(sets int) *classTable {
+	return &classTable{
+		bySet:  make([]growing, sets),
+		byKey:  make(map[string]Class),
+		byUser: make(map[selvage.UserID]*growing),
+	}
 }
 
 // Class returns the class of a device. Devices that match the same sources and
@@ -134,7 +136,7 @@ func (c *Compiled) Class(d Device) Class {
 		user = d.User
 		key = append(key, user.String()...)
 	}
-	t := &c.classes
+	t := c.classes
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if id, ok := t.byKey[string(key)]; ok {
@@ -195,7 +197,7 @@ func (c *Compiled) addClass(key string, ident, matched bitset, user selvage.User
 		}
 	}
 	c.addSSH(k, ident, matched, user)
-	t := &c.classes
+	t := c.classes
 	id := Class(len(t.list.all()))
 	if user != 0 {
 		if t.byUser[user] == nil {

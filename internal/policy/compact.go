@@ -9,6 +9,8 @@ import (
 
 	"go4.org/netipx"
 	"tailscale.com/tailcfg"
+
+	"selvage/internal/policy/transport"
 )
 
 // CompactCap is the capability version from which clients understand a filter in
@@ -100,7 +102,7 @@ func (b *filterBuilder) nameable(ru *compiledRule) bool {
 	}
 	for _, protos := range ru.protc {
 		for _, p := range protos {
-			if !hasPorts([]int{p}) && p != 1 && p != 58 {
+			if !transport.HasPorts([]int{p}) && p != 1 && p != 58 {
 				return false
 			}
 		}

@@ -74,7 +74,7 @@ type Compiled struct {
 	routes     sync.Map // netip.Prefix to *routeBits
 	routesKept atomic.Int64
 
-	classes classTable
+	classes *classTable
 }
 
 // person is a user and the sets that their untagged devices match.
@@ -160,7 +160,7 @@ func (pol *Policy) Compile(people []Person, ranges ...netip.Prefix) *Compiled {
 	}
 	c.collectSets()
 	c.indexSets()
-	c.classes.init(len(c.sets))
+	c.classes = newClassTable(len(c.sets))
 	return c
 }
 

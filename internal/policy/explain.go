@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"tailscale.com/tailcfg"
+
+	"selvage/internal/policy/transport"
 )
 
 // Explain reports whether the policy lets src send packets of an IP protocol (6 is
@@ -38,13 +40,13 @@ func (c *Compiled) opensTo(ru *rule, src, dst Device, proto int, port uint16) bo
 // and ICMP.
 func carries(protos []int, proto int) bool {
 	if len(protos) == 0 {
-		return proto == protoTCP || proto == protoUDP || proto == 1 || proto == 58
+		return proto == transport.TCP || proto == transport.UDP || proto == 1 || proto == 58
 	}
 	return slices.Contains(protos, proto)
 }
 
 func hasPort(ranges []tailcfg.PortRange, proto int, port uint16) bool {
-	if !hasPorts([]int{proto}) {
+	if !transport.HasPorts([]int{proto}) {
 		return len(ranges) > 0
 	}
 	return slices.ContainsFunc(ranges, func(r tailcfg.PortRange) bool { return r.Contains(port) })

@@ -69,6 +69,8 @@ func (p *parser) ipset(name string, depth int) *netipx.IPSet {
 		switch {
 		case part == nil:
 			ok = false
+		case !p.spendRanges(part, t.Off):
+			return nil
 		case remove:
 			b.RemoveSet(part)
 		default:
@@ -85,6 +87,18 @@ func (p *parser) ipset(name string, depth int) *netipx.IPSet {
 	}
 	s.set = set
 	return set
+}
+
+// spendRanges counts the ranges of a part, and reports whether there may be so many.
+func (p *parser) spendRanges(part *netipx.IPSet, off int) bool {
+	if p.rangeWork > maxRangeWork {
+		return false // said already
+	}
+	if p.rangeWork += 1 + len(part.Ranges()); p.rangeWork <= maxRangeWork {
+		return true
+	}
+	p.Errorf(off, "nest fewer sets", "IP sets together are too large to read")
+	return false
 }
 
 // ipsetEntry reads "[add|remove] X", where X is an address, a network, a range, a

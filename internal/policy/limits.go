@@ -12,12 +12,16 @@ const (
 	maxSSHRules    = 2_000
 	maxSelectors   = 200_000
 	maxMembers     = 400_000 // members of all groups together
-	maxPortRanges  = 1_024   // port ranges of one destination or grant
 	maxTests       = 10_000
 	// maxWork bounds, before compiling, the sum over all rules of the people that
 	// their sources and destinations name.
 	maxWork = 5_000_000
+	// maxPostureWork bounds the conditions that rules ask for, each counted as often
+	// as rules name its posture, and maxRangeWork the ranges that IP sets are made
+	// of, each counted as often as sets name it.
+	maxPostureWork = 1_000_000
+	maxRangeWork   = 200_000
 	// maxTestWork bounds how many rules the tests of a policy look at, each look
 	// taking some ten nanoseconds.
-	maxTestWork = 10_000_000
+	maxTestWork = 5_000_000
 )

@@ -66,10 +66,12 @@ type host struct {
 type parser struct {
 	*source.Reader
 	budget int // selectors that may still be read
-	groups map[string]*group
-	hosts  map[string]host
-	tags   map[string]bool
-	ipsets map[string]*ipset
+	// postureWork and rangeWork count against maxPostureWork and maxRangeWork.
+	postureWork, rangeWork int
+	groups                 map[string]*group
+	hosts                  map[string]host
+	tags                   map[string]bool
+	ipsets                 map[string]*ipset
 
 	postures       map[string]*postureDef
 	defaultPosture []*postureDef // of rules that name none

@@ -172,6 +172,24 @@ func TestParseAccepts(t *testing.T) {
 	}
 }
 
+// evenAddrs lists every second address, so that none makes a range with another.
+func evenAddrs(n int) string {
+	var sb strings.Builder
+	for i := range n {
+		fmt.Fprintf(&sb, `"10.0.%d.%d",`, i>>7, i<<1&255)
+	}
+	return sb.String()
+}
+
+// chain has IP sets of which each is in the one before.
+func chain(n int) string {
+	var sb strings.Builder
+	for i := range n {
+		fmt.Fprintf(&sb, `"ipset:%06d": ["ipset:%06d"],`, i, i+1)
+	}
+	return sb.String() + fmt.Sprintf(`"ipset:%06d": ["10.0.0.1"]`, n)
+}
+
 // TestHostile feeds texts that would cost much more than their size.
 func TestHostile(t *testing.T) {
 	repeat := func(n int, format string) string {
@@ -193,6 +211,15 @@ func TestHostile(t *testing.T) {
 		{"tags", `{"tagOwners": {` + repeat(20_000, `"tag:t%d": [],`) + "}}", "tags; at most"},
 		{"rules", `{"acls": [` + repeat(maxRules+1, `{"action": "accept", "dst": ["*:%d"]},`) + "]}", "rules; at most"},
 		{"entries", `{"acls": [{"action": "accept", "src": [` + strings.Repeat(`"*",`, source.MaxListed+1) + `]}]}`, "entries; at most"},
+		{"IP sets", `{"ipsets": {` + repeat(20_000, `"ipset:s%d": [],`) + "}}", "ipsets; at most"},
+		{"IP sets of IP sets", `{"ipsets": {"ipset:0": [` + evenAddrs(15_000) + `],` + repeat(9_000, `"ipset:s%d": ["ipset:0"],`) + "}}", "IP sets together are too large"},
+		{"IP sets in IP sets", `{"ipsets": {` + chain(5_000) + "}}", "sets are nested more than"},
+		{"an IP set in many rules", `{"ipsets": {"ipset:0": [` + evenAddrs(15_000) + `]}, "grants": [` + repeat(100, `{"src": ["ipset:0"], "dst": ["*"], "ip": ["%d"]},`) + "]}", "more than 200000 selectors"},
+		{"postures", `{"postures": {` + repeat(2_000, `"posture:p%d": ["node:os IS SET"],`) + "}}", "postures; at most"},
+		{
+			"big postures in many rules", `{"postures": {"posture:p": [` + strings.Repeat(`"node:os IS SET",`, 10_000) + `]}, "grants": [` +
+				repeat(500, `{"src": ["*"], "dst": ["*"], "ip": ["%d"], "srcPosture": ["posture:p"]},`) + "]}", "rules and postures together are too large",
+		},
 		{"ports", `{"grants": [{"src": ["*"], "dst": ["*"], "ip": [` + repeat(2000, `"%d",`) + `]}]}`, "more than 1024 port ranges"},
 		{"unknown tags", `{"tagOwners": {` + repeat(9_000, `"tag:t%d": [],`) + `}, "acls": [{"action": "accept", "src": [` + repeat(source.MaxListed, `"tag:u%d",`) + `]}]}`, "tag not found"},
 		{

@@ -68,6 +68,10 @@ func (p *parser) postureRefs(v *hujson.Value, what string) []*postureDef {
 			continue
 		}
 		out = append(out, def)
+		if p.postureWork += len(def.conds); p.postureWork > maxPostureWork {
+			p.Errorf(t.Off, "use fewer or smaller postures", "rules and postures together are too large to decide")
+			return nil
+		}
 	}
 	if len(out) == 0 {
 		return p.defaultPosture

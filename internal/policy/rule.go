@@ -9,6 +9,7 @@ import (
 	"tailscale.com/tailcfg"
 
 	"selvage/internal/policy/source"
+	"selvage/internal/policy/transport"
 )
 
 // rule is an entry of acls or grants: who may reach what, and how.
@@ -42,7 +43,7 @@ type capability struct {
 }
 
 // everyPort opens all ports of one protocol set.
-var everyPort = [][]tailcfg.PortRange{{allPorts}}
+var everyPort = [][]tailcfg.PortRange{{transport.AllPorts}}
 
 // companions are the capabilities that a device is told of in return: who is given
 // the first at another device learns by the second that the device offers it.
@@ -82,7 +83,7 @@ func (p *parser) acl(v *hujson.Value, what string) rule {
 		p.Errorf(off, `write "action": "accept"`, "%s: %q is not a valid action", what, action.S)
 	}
 	proto, _ := p.Text(f["proto"], "proto")
-	protos, err := parseProto(proto.S)
+	protos, err := transport.ParseProto(proto.S)
 	if err != nil {
 		p.Errorf(proto.Off, "", "%s: %v", what, err)
 	}
@@ -107,16 +108,16 @@ func (p *parser) either(f map[string]*hujson.Value, name, old string) *hujson.Va
 }
 
 func (p *parser) aclTargets(t source.Text, protos []int) []target {
-	host, ports, ok := splitPorts(t.S)
+	host, ports, ok := transport.SplitPorts(t.S)
 	if !ok {
 		p.Errorf(t.Off, `write "host:port" or "host:*"`, "dst=%q: no port", t.S)
 		return nil
 	}
-	ranges, err := parsePorts(ports)
+	ranges, err := transport.ParsePorts(ports)
 	switch {
 	case err != nil:
 		p.Errorf(t.Off, `ports are "*", "22", "80,443" or "8000-8999"`, "dst=%q: %v", t.S, err)
-	case !hasPorts(protos) && !slices.Contains(ranges, allPorts):
+	case !transport.HasPorts(protos) && !slices.Contains(ranges, transport.AllPorts):
 		p.Errorf(t.Off, `write ":*"`, "dst=%q: the protocol has no ports", t.S)
 	}
 	if err != nil {
@@ -206,23 +207,23 @@ func (p *parser) grantPorts(v *hujson.Value, ru *rule) [][]tailcfg.PortRange {
 		if !ok {
 			name, rng = "", t.S
 		}
-		protos, err := parseProto(name)
+		protos, err := transport.ParseProto(name)
 		if err == nil && ok && name == "" {
 			err = fmt.Errorf("no protocol before the colon")
 		}
 		var ranges []tailcfg.PortRange
 		if err == nil {
-			ranges, err = parsePorts(rng)
+			ranges, err = transport.ParsePorts(rng)
 		}
-		if err == nil && !hasPorts(protos) && !slices.Contains(ranges, allPorts) {
+		if err == nil && !transport.HasPorts(protos) && !slices.Contains(ranges, transport.AllPorts) {
 			err = fmt.Errorf("the protocol has no ports; write %q", name+":*")
 		}
 		if err != nil {
 			p.Errorf(t.Off, `entries are "*", "22", "80-443", "tcp:443" or "icmp:*"`, "ip=%q: %v", t.S, err)
 			continue
 		}
-		if total += len(ranges); total > maxPortRanges {
-			p.Errorf(t.Off, "", "ip: more than %d port ranges", maxPortRanges)
+		if total += len(ranges); total > transport.MaxRanges {
+			p.Errorf(t.Off, "", "ip: more than %d port ranges", transport.MaxRanges)
 			return nil
 		}
 		key := fmt.Sprint(protos)

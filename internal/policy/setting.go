@@ -13,6 +13,7 @@ import (
 
 	"selvage"
 	"selvage/internal/policy/source"
+	"selvage/internal/policy/transport"
 )
 
 // OneCGNAT says whether clients route the whole range of tailnet addresses at once.
@@ -114,8 +115,8 @@ func regionProblem(id int, r *tailcfg.DERPRegion) string {
 			return fmt.Sprintf("Nodes[%d] needs a Name and a HostName", i)
 		case n.RegionID != id:
 			return fmt.Sprintf("Nodes[%d]: RegionID must be %d", i, id)
-		case n.DERPPort < 0 || n.DERPPort > maxPort || n.STUNPort < -1 || n.STUNPort > maxPort:
-			return fmt.Sprintf("Nodes[%d]: ports are from 1 to %d", i, maxPort)
+		case n.DERPPort < 0 || n.DERPPort > transport.MaxPort || n.STUNPort < -1 || n.STUNPort > transport.MaxPort:
+			return fmt.Sprintf("Nodes[%d]: ports are from 1 to %d", i, transport.MaxPort)
 		}
 	}
 	return ""

@@ -16,6 +16,7 @@ import (
 	"tailscale.com/tailcfg"
 
 	"selvage"
+	"selvage/internal/policy/transport"
 )
 
 var update = flag.Bool("update", false, "write the answers of testdata anew")
@@ -175,7 +176,7 @@ func (q *quiz) answer(f []string) string {
 	case "class":
 		return yes(q.class(f[1]) == q.class(f[2]))
 	case "open":
-		proto, err := parseProto(f[3])
+		proto, err := transport.ParseProto(f[3])
 		port, err2 := strconv.ParseUint(f[4], 10, 16)
 		if err != nil || err2 != nil {
 			q.t.Fatal(f, err, err2)

@@ -14,6 +14,7 @@ import (
 
 	"selvage"
 	"selvage/internal/policy/source"
+	"selvage/internal/policy/transport"
 )
 
 // test is an entry of the section "tests": what a source must and must not reach.
@@ -61,7 +62,7 @@ func (p *parser) readTest(v *hujson.Value, what string) test {
 		p.Errorf(v.StartOffset, "say what the source must or must not reach", "%s%s: neither accept nor deny", testsFailed, what)
 	}
 	proto, _ := p.Text(f["proto"], "proto")
-	protos, err := parseProto(proto.S)
+	protos, err := transport.ParseProto(proto.S)
 	if err != nil {
 		p.Errorf(proto.Off, "", "%s%s: %v", testsFailed, what, err)
 	}
@@ -90,8 +91,8 @@ func (p *parser) testAttrs(v *hujson.Value) map[string]any {
 func (p *parser) testTargets(v *hujson.Value, what string) []testTarget {
 	var out []testTarget
 	for _, t := range p.Texts(v, what) {
-		host, ports, ok := splitPorts(t.S)
-		ranges, err := parsePorts(ports)
+		host, ports, ok := transport.SplitPorts(t.S)
+		ranges, err := transport.ParsePorts(ports)
 		if !ok || err != nil {
 			p.Errorf(t.Off, `write "host:22"`, "%s%s: %q has no valid port", testsFailed, what, t.S)
 			continue
@@ -336,7 +337,7 @@ func (c *Compiled) destinations(s selector, src Device) []Device {
 // port, by one of the protocols.
 func (t *tester) reaches(from []*rule, src Device, target testTarget, protos []int, all bool) bool {
 	if len(protos) == 0 {
-		protos = []int{protoTCP, protoUDP}
+		protos = []int{transport.TCP, transport.UDP}
 	}
 	dsts := t.destinations(target.sel, src)
 	if len(dsts) == 0 {
@@ -389,10 +390,10 @@ func (c *Compiled) opened(rules []*rule, src, dst Device, proto int) []tailcfg.P
 				if !carries(protos, proto) || len(t.ports[k]) == 0 {
 					continue
 				}
-				if hasPorts([]int{proto}) {
+				if transport.HasPorts([]int{proto}) {
 					out = append(out, t.ports[k]...)
 				} else {
-					out = append(out, allPorts)
+					out = append(out, transport.AllPorts)
 				}
 			}
 		}

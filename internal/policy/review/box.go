@@ -11,6 +11,7 @@ import (
 	"tailscale.com/tailcfg"
 
 	"selvage/internal/policy"
+	"selvage/internal/policy/transport"
 )
 
 // box is something that may be sent to: ports of a protocol at a range of addresses,
@@ -40,7 +41,7 @@ func boxes(openings []policy.Opening) []box {
 		}
 		for _, proto := range o.Protos {
 			ports := o.Ports
-			if !policy.HasPorts(proto) {
+			if !transport.Ported(proto) {
 				ports = []tailcfg.PortRange{tailcfg.PortRangeAny}
 			}
 			for _, p := range ports {
@@ -209,7 +210,7 @@ func portTexts(bs []box) []string {
 		if b.kind == isCap {
 			continue
 		}
-		text := policy.PortText(tailcfg.PortRange{First: b.first, Last: b.last})
+		text := transport.Text(tailcfg.PortRange{First: b.first, Last: b.last})
 		if !slices.Contains(byProto[b.proto], text) {
 			byProto[b.proto] = append(byProto[b.proto], text)
 		}
@@ -232,7 +233,7 @@ func portTexts(bs []box) []string {
 	slices.Sort(protos)
 	for _, p := range protos {
 		for _, text := range byProto[p] {
-			out = append(out, fmt.Sprintf("%s:%s", policy.ProtoName(p), text))
+			out = append(out, fmt.Sprintf("%s:%s", transport.Name(p), text))
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 
 	"selvage"
 	"selvage/internal/policy"
+	"selvage/internal/policy/transport"
 )
 
 // Question is whether something may be sent.
@@ -161,8 +162,8 @@ func (n *Network) lacks(t policy.Attempt, src, dst Node, q Question) []string {
 		out = append(out, fmt.Sprintf("%s is no router with %s", dst.Name, list(r.Via, "")))
 	}
 	if !t.Opened {
-		what := policy.ProtoName(q.Proto)
-		if policy.HasPorts(q.Proto) {
+		what := transport.Name(q.Proto)
+		if transport.Ported(q.Proto) {
 			what = fmt.Sprintf("%s:%d", what, q.Port)
 		}
 		out = append(out, fmt.Sprintf("it opens %s at %s, not %s", list(t.Opens, "nothing"), t.Closest, what))

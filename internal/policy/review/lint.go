@@ -68,7 +68,11 @@ func findings(text string, ds []policy.Diagnostic) []Finding {
 	return out
 }
 
+// maxLintWork bounds how many selectors of rules are compared with one another.
+const maxLintWork = 5_000_000
+
 type linter struct {
+	work  int // selectors compared
 	pol   *policy.Policy
 	rules []policy.RuleInfo
 	ds    []policy.Diagnostic
@@ -103,6 +107,10 @@ func (l *linter) shadowed() {
 	rules := l.rules[:min(len(l.rules), most)]
 	for i, r := range rules {
 		for j, o := range rules {
+			l.work += 1 + len(r.Src)*len(o.Src) + len(r.Dst)*len(o.Dst)
+			if l.work > maxLintWork {
+				return
+			}
 			if i == j || !l.covers(o, r) || l.covers(r, o) && i < j {
 				continue
 			}
