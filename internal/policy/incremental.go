@@ -13,7 +13,10 @@ import (
 // no rules. If the rules are the same, the result goes on with the classes of last,
 // so that only devices of the people in changed have to be classed anew; all others
 // keep the class they have. ok is false if the rules differ: then the result is that
-// of Compile, and so is what has to be done.
+// of Compile, and so is what has to be done. SSH rules with localpart may read another
+// way even for people who are not in changed, if their logins differ.
+//
+// Classes are never forgotten: when there are many more than devices, compile anew.
 func (pol *Policy) CompileAfter(last *Compiled, people []Person, ranges ...netip.Prefix) (c *Compiled, changed []selvage.UserID, ok bool) {
 	c = pol.Compile(people, ranges...)
 	if !c.sameRules(last) {

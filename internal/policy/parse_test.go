@@ -162,6 +162,13 @@ func TestParseAccepts(t *testing.T) {
 		{"IPv6 with ports", `{"acls": [{"action": "accept", "src": ["fd7a::/48"], "dst": ["[fd7a::1]:22", "fd7a::2:80", "fd7a::/64:*"]}]}`},
 		{"plain logins", `{"groups": {"group:a": ["alice", "bob@"]}, "grants": [{"src": ["carol"], "dst": ["group:a"], "ip": ["22"]}]}`},
 		{"tags own tags", `{"acls": [], "tagOwners": {"tag:a": ["tag:b"], "tag:b": ["tag:a", "autogroup:admin"]}}`},
+		{"approvers", `{"groups": {"group:admins": []}, "tagOwners": {"tag:subnet-router": []}, "acls": [],
+			"autoApprovers": {"exitNode": ["group:admins"], "routes": {"10.0.0.0/16": ["tag:subnet-router"]}}}`},
+		{"ssh with comments", `{"groups": {"group:on-call": [], "group:engineers": []}, "tagOwners": {"tag:prod": [], "tag:staging": []}, "acls": [],
+			"ssh": [ // On-call gets root only with re-auth in last 5 minutes
+			{"action": "check", "src": ["group:on-call"], "dst": ["tag:prod"], "users": ["root"], "checkPeriod": "5m"},
+			// Engineers get their own user, no re-auth required
+			{"action": "accept", "src": ["group:engineers"], "dst": ["tag:staging"], "users": ["autogroup:nonroot"]} ]}`},
 		{"protocols", `{"grants": [{"src": ["*"], "dst": ["*"], "ip": ["*", "icmp:*", "sctp:9", "gre:*", "99:*", "TCP:1,2-3"]}]}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -15,6 +15,7 @@ type sshTest struct {
 	src                 selector
 	dst                 []selector
 	accept, check, deny []source.Text
+	attrs               map[string]any
 }
 
 func (p *parser) readSSHTests(v *hujson.Value, pol *Policy) {
@@ -29,8 +30,8 @@ func (p *parser) readSSHTests(v *hujson.Value, pol *Policy) {
 }
 
 func (p *parser) readSSHTest(v *hujson.Value, what string) sshTest {
-	f := p.Fields(v, what, "src", "dst", "accept", "check", "deny")
-	t := sshTest{off: v.StartOffset}
+	f := p.Fields(v, what, "src", "dst", "accept", "check", "deny", "srcPostureAttrs")
+	t := sshTest{off: v.StartOffset, attrs: p.testAttrs(f["srcPostureAttrs"])}
 	src, _ := p.Text(f["src"], "src")
 	if src.Off < 0 {
 		p.Errorf(v.StartOffset, `name one, for example "src": "alice@example.com"`, "%s%s: no src", testsFailed, what)
@@ -68,6 +69,7 @@ func (t *tester) runSSH(st sshTest) {
 	}
 	claims := len(st.accept) + len(st.check) + len(st.deny)
 	for _, src := range srcs {
+		src.Attrs = st.attrs
 		for _, s := range st.dst {
 			for _, dst := range t.destinations(s, src) {
 				if !t.spend(st.off, claims*(len(t.ssh)+1)) {

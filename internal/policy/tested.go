@@ -31,6 +31,12 @@ func (pol *Policy) InGroup(name, login string) bool {
 	return g != nil && slices.Contains(g.logins, strings.ToLower(login))
 }
 
+// EmptyGroup reports whether the group ("group:name") has no members.
+func (pol *Policy) EmptyGroup(name string) bool {
+	g := pol.groups[name]
+	return g != nil && len(g.logins) == 0
+}
+
 // Tested returns the rules that the policy's tests have something to do with, as
 // indices into Rules: those that apply to what a test must or must not reach. It is
 // empty if there are no tests.

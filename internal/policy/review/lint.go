@@ -33,6 +33,7 @@ func Lint(text string, n *Network) []Finding {
 	}
 	l := &linter{ds: slices.Clone(pol.Warnings()), pol: pol, rules: pol.Rules()}
 	l.wide()
+	l.never()
 	l.shadowed()
 	l.owners()
 	l.untested()
@@ -76,6 +77,7 @@ type linter struct {
 	pol   *policy.Policy
 	rules []policy.RuleInfo
 	ds    []policy.Diagnostic
+	dead  map[int]bool // rules that can match nothing
 }
 
 func (l *linter) warn(r policy.RuleInfo, fix, format string, args ...any) {
@@ -98,6 +100,26 @@ func (l *linter) wide() {
 				break
 			}
 		}
+	}
+}
+
+// never warns of rules that can match nothing in any network.
+func (l *linter) never() {
+	l.dead = make(map[int]bool)
+	for i, r := range l.rules {
+		nobody := !slices.ContainsFunc(r.Src, func(s string) bool { return !l.pol.EmptyGroup(s) })
+		nothing := !slices.ContainsFunc(r.Dst, func(s string) bool { return !l.pol.EmptyGroup(s) })
+		switch {
+		case len(r.Src) == 0 || len(r.Dst) == 0:
+			l.warn(r, "name somebody, or take the rule out", "it can never match: it has no sources or no destinations")
+		case nobody:
+			l.warn(r, "add members, or take the rule out", "it can never match: %s has no members", list(r.Src, ""))
+		case nothing:
+			l.warn(r, "add members, or take the rule out", "it can never match: %s has no members", list(r.Dst, ""))
+		default:
+			continue
+		}
+		l.dead[i] = true
 	}
 }
 
@@ -234,7 +256,7 @@ func (l *linter) untested() {
 		return
 	}
 	for i, r := range l.rules {
-		if !tested[i] && r.Text != "" && len(r.IP) > 0 && len(r.IP[0]) > 0 {
+		if !tested[i] && !l.dead[i] && r.Text != "" && len(r.IP) > 0 && len(r.IP[0]) > 0 {
 			l.warn(r, "add a test that needs it", "no test depends on this rule")
 		}
 	}
@@ -257,6 +279,7 @@ func (l *linter) unmatched(n *Network) {
 	}
 	for i, r := range l.rules {
 		switch {
+		case l.dead[i]:
 		case !src[i]:
 			l.warn(r, "", "no device is among its sources, %s", list(r.Src, "none"))
 		case !dst[i]:

@@ -339,3 +339,50 @@ func TestCell(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// FuzzLint feeds arbitrary texts to what people see of them.
+func FuzzLint(f *testing.F) {
+	for _, s := range policy.Samples() {
+		f.Add(s.Text)
+	}
+	for _, s := range []string{"", "{", `{"grants": [{"src": ["*"], "dst": ["*"], "ip": ["*"]}, {"src": ["10.0.0.0/8"], "dst": ["10.0.0.1"], "ip": ["tcp:1-2"]}]}`} {
+		f.Add(s)
+	}
+	nodes := []Node{
+		{Name: "a", Device: policy.Device{Node: 1, User: 1, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.1")}}},
+		{Name: "b", Device: policy.Device{Node: 2, Tags: []string{"tag:b"}, Addrs: []netip.Addr{netip.MustParseAddr("100.64.0.2")}, Routes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}},
+	}
+	empty, err := policy.Parse(`{"grants": []}`)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		found := Lint(text, nil)
+		Text(found)
+		pol, err := policy.Parse(text)
+		if err != nil {
+			if len(found) == 0 || found[0].Severity == "" {
+				t.Fatalf("refused, and nothing found: %v", err)
+			}
+			return
+		}
+		laid, err := Format(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := policy.Parse(laid); err != nil {
+			t.Fatalf("%v after the layout of %q: %q", err, text, laid)
+		}
+		n := New(pol, pol.Compile(people()), people(), nodes)
+		Lint(text, n)
+		d := Compare(New(empty, empty.Compile(people()), people(), nodes), n)
+		if d.Text() == "" || d.Markdown() == "" {
+			t.Fatal("a renderer wrote nothing")
+		}
+		for _, to := range []string{"b", "10.1.2.3", "100.64.0.2"} {
+			if a, err := n.Explain(Question{From: "a", To: to, Proto: 6, Port: 22}); err != nil || a.Text() == "" {
+				t.Fatalf("%v", err)
+			}
+		}
+	})
+}
