@@ -9,7 +9,9 @@
 // Read in this order: parse.go (text to [Policy]), rule.go and selector.go (the
 // form that everything else works on), compile.go and class.go (a policy and its
 // people to sets and classes), filter.go (a class to the rules a client gets). Below
-// it are source (the text and its places) and posture (conditions on devices).
+// it are source (the text and its places), transport (protocols and ports), posture
+// (conditions on devices) and sample (policies to start from); above it is review,
+// which answers what people ask.
 //
 // The language is Tailscale's policy file. Where its documentation is silent, what
 // the hosted service answered to real clients decides.
@@ -23,4 +25,12 @@
 // are written into other devices' filters; or by address (a literal address or
 // network that covers it or a route of it, or the wildcard), in which case the text
 // of the policy is written there and the filter does not depend on who is a member.
+// Where a rule asks for a posture, all its sources are matched by identity, so that
+// the posture of a device is part of its class.
+//
+// # Forms of a filter
+//
+// [Compiled.Filter] lists the addresses of sources, as the hosted service does.
+// [Compiled.CompactFilter] names them by capabilities that peers carry, which costs
+// each peer a line and spares a new filter for everybody when a device joins a group.
 package policy

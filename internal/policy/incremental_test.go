@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -13,32 +14,51 @@ import (
 
 // TestIncrementalEqualsFull makes a thousand changes to a network, one after
 // another: devices join, leave, change hands, tags, routes and posture; people change
-// groups, roles and logins. A Compiled that goes on is compared with a new one.
+// groups, roles and logins; rules change. A Compiled that goes on is compared with a
+// new one.
 func TestIncrementalEqualsFull(t *testing.T) {
-	const changes = 1000
+	const changes, slots, variants, policies = 1000, 8, 5, 5
 	rapid.Check(t, func(t *rapid.T) {
+		var pool [slots][variants]Device
+		for i := range pool {
+			for v := range pool[i] {
+				pool[i][v] = drawDevice(t, i+1)
+			}
+		}
+		others := make([]*naivePolicy, policies)
+		for i := range others {
+			others[i] = drawNaive(t)
+		}
+		// What happens when is not drawn one by one, for speed.
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		n := drawNaive(t)
 		w := newWorld(compileNaive(t, n))
 		for step := range changes {
-			switch kind := rapid.IntRange(0, 9).Draw(t, "kind"); {
-			case kind < 3 && len(w.devices) < 9:
-				w.add(drawDevice(t, step%200+1))
-			case kind < 7 && len(w.devices) > 0:
-				i := rapid.IntRange(0, len(w.devices)-1).Draw(t, "which")
-				d := drawDevice(t, int(w.devices[i].Node))
-				w.devices[i], w.classes[i] = d, w.c.Class(d)
-			case kind < 8 && len(w.devices) > 0:
-				i := rapid.IntRange(0, len(w.devices)-1).Draw(t, "leaves")
+			switch kind := rnd.IntN(10); {
+			case kind < 7:
+				w.put(pool[rnd.IntN(slots)][rnd.IntN(variants)])
+			case kind < 9 && len(w.devices) > 0:
+				i := rnd.IntN(len(w.devices))
 				w.devices, w.classes = slices.Delete(w.devices, i, i+1), slices.Delete(w.classes, i, i+1)
 			default:
-				w.goOn(t, n)
+				w.goOn(t, n, others[rnd.IntN(policies)], rnd.IntN(4))
 			}
-			w.recount()
 			if step%50 == 0 || step == changes-1 {
+				w.recount()
 				w.compareWithNew(t, n)
 			}
 		}
 	})
+}
+
+// put changes a device's facts, or lets it join.
+func (w *world) put(d Device) {
+	i := slices.IndexFunc(w.devices, func(o Device) bool { return o.Node == d.Node })
+	if i < 0 {
+		i = len(w.devices)
+		w.devices, w.classes = append(w.devices, d), append(w.classes, 0)
+	}
+	w.devices[i], w.classes[i] = d, w.c.Class(d)
 }
 
 func compileNaive(t *rapid.T, n *naivePolicy) *Compiled {
@@ -49,17 +69,17 @@ func compileNaive(t *rapid.T, n *naivePolicy) *Compiled {
 	return pol.Compile(n.people)
 }
 
-// goOn changes groups or people, and compiles after what was.
-func (w *world) goOn(t *rapid.T, n *naivePolicy) {
-	other := drawNaive(t)
-	switch rapid.IntRange(0, 3).Draw(t, "what") {
+// goOn takes groups, people or rules from another policy, and compiles after what
+// was.
+func (w *world) goOn(t *rapid.T, n, other *naivePolicy, what int) {
+	switch what {
 	case 0:
 		n.Groups = other.Groups
 	case 1:
 		n.people = other.people // other roles
 	case 2:
 		n.people = slices.Clone(n.people)
-		n.people[0].Login = rapid.SampledFrom([]string{"ann@a.org", "ann@b.org"}).Draw(t, "login")
+		n.people[0].Login = map[string]string{"ann@a.org": "ann@b.org", "ann@b.org": "ann@a.org"}[n.people[0].Login]
 	default:
 		n.Grants = other.Grants
 	}
