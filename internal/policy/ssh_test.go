@@ -22,6 +22,7 @@ func drawSSH(t *rapid.T) string {
 		Users  []string `json:"users"`
 
 		SrcPosture []string `json:"srcPosture,omitempty"`
+		Recorder   []string `json:"recorder,omitempty"`
 	}
 	var rules []rule
 	for range rapid.IntRange(0, 5).Draw(t, "rules") {
@@ -35,6 +36,7 @@ func drawSSH(t *rapid.T) string {
 			Dst:        rapid.SliceOfN(rapid.SampledFrom(dst), 1, 3).Draw(t, "dst"),
 			Users:      rapid.SliceOfN(rapid.SampledFrom([]string{"root", "ubuntu", nonroot, "localpart:*@a.org", "localpart:*@b.org"}), 1, 2).Draw(t, "users"),
 			SrcPosture: rapid.SliceOfN(rapid.Just("posture:linux"), 0, 1).Draw(t, "posture"),
+			Recorder:   rapid.SliceOfN(rapid.Just("tag:db"), 0, 1).Draw(t, "recorder"),
 		})
 	}
 	return `{"postures": {"posture:linux": ["node:os == 'linux'"]}, "groups": {"group:one": ["bob@a.org", "dan"]}, "tagOwners": {"tag:web": [], "tag:db": [], "tag:router": [], "tag:exit": []}, "ssh": ` + mustJSON(rules) + "}"

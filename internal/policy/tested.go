@@ -3,7 +3,6 @@ package policy
 import (
 	"maps"
 	"slices"
-	"strings"
 )
 
 // Place is a name in the text and where it is.
@@ -25,16 +24,14 @@ func (pol *Policy) OwnerlessTags() []Place {
 	return out
 }
 
-// InGroup reports whether a login is listed in a group ("group:name").
-func (pol *Policy) InGroup(name, login string) bool {
-	g := pol.groups[name]
-	return g != nil && slices.Contains(g.logins, strings.ToLower(login))
-}
-
-// EmptyGroup reports whether the group ("group:name") has no members.
-func (pol *Policy) EmptyGroup(name string) bool {
-	g := pol.groups[name]
-	return g != nil && len(g.logins) == 0
+// Members returns the logins of a group ("group:name"), in lower case, and whether
+// there is such a group.
+func (pol *Policy) Members(group string) (logins []string, ok bool) {
+	g, ok := pol.groups[group]
+	if !ok {
+		return nil, false
+	}
+	return slices.Clone(g.logins), true
 }
 
 // Tested returns the rules that the policy's tests have something to do with, as
@@ -48,30 +45,28 @@ func (pol *Policy) Tested() map[int]bool {
 	c := pol.Compile(pol.everybody(nil))
 	work := 0
 	for _, t := range pol.tests {
+		work += len(c.people)
 		for _, src := range c.examples(t.src) {
 			src.Attrs = t.attrs
-			for _, target := range slices.Concat(t.accept, t.deny) {
-				if work += len(pol.rules); work > maxTestWork {
+			for _, claim := range slices.Concat(t.accept, t.deny) {
+				if work += len(c.people) + len(pol.rules); work > maxTestWork {
 					return out
 				}
-				c.markTested(out, src, target)
+				c.markTested(out, src, c.destinations(claim.sel, src))
 			}
 		}
 	}
 	return out
 }
 
-func (c *Compiled) markTested(out map[int]bool, src Device, claim testTarget) {
+func (c *Compiled) markTested(out map[int]bool, src Device, dsts []Device) {
 	for i := range c.pol.rules {
 		ru := &c.pol.rules[i]
 		if out[i] || !c.isSource(ru.src, ru.posture, src) {
 			continue
 		}
-		for _, dst := range c.destinations(claim.sel, src) {
-			if slices.ContainsFunc(ru.dst, func(t target) bool { return c.reachesRule(ru, t.sel, src, dst) }) {
-				out[i] = true
-				break
-			}
-		}
+		out[i] = slices.ContainsFunc(dsts, func(dst Device) bool {
+			return slices.ContainsFunc(ru.dst, func(t target) bool { return c.reachesRule(ru, t.sel, src, dst) })
+		})
 	}
 }

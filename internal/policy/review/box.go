@@ -3,6 +3,7 @@ package review
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -60,9 +61,25 @@ func boxes(openings []policy.Opening) []box {
 	return out
 }
 
+// maxBoxWork bounds how many boxes are compared with one another. Above it, only
+// those that are alike count as the same.
+const maxBoxWork = 20_000_000
+
 // subtract returns what is in a and not in b.
 func subtract(a, b []box) []box {
-	out := a
+	also := make(map[box]bool, len(b))
+	for _, y := range b {
+		also[y] = true
+	}
+	var out []box
+	for _, x := range a {
+		if !also[x] {
+			out = append(out, x)
+		}
+	}
+	if len(out)*len(b) > maxBoxWork {
+		return out
+	}
 	for _, y := range b {
 		var left []box
 		for _, x := range out {
@@ -113,9 +130,23 @@ func (x box) without(out []box, y box) []box {
 // normal returns the same with nothing twice, in an order that depends on nothing
 // else.
 func normal(bs []box) []box {
+	bs = slices.Clone(bs)
+	slices.SortFunc(bs, compareBoxes)
+	bs = slices.Compact(bs)
+	if len(bs)*len(bs) > maxBoxWork {
+		return bs
+	}
 	var out []box
 	for _, b := range bs {
-		out = append(out, subtract([]box{b}, out)...)
+		left := []box{b}
+		for _, y := range out {
+			var next []box
+			for _, x := range left {
+				next = x.without(next, y)
+			}
+			left = next
+		}
+		out = append(out, left...)
 	}
 	slices.SortFunc(out, compareBoxes)
 	return out
@@ -143,30 +174,41 @@ func (a Access) String() string {
 	return a.To + ": " + strings.Join(append(slices.Clone(a.Ports), a.Caps...), ", ")
 }
 
+// maxTargets bounds how many networks of one device are named with the same ports;
+// more are only counted.
+const maxTargets = 20
+
 // describe writes boxes of a device in words.
 func (n *Network) describe(bs []box, d Node) []Access {
-	var out []Access
-	at := func(to string) *Access {
-		i := slices.IndexFunc(out, func(a Access) bool { return a.To == to })
-		if i < 0 {
-			i = len(out)
-			out = append(out, Access{To: to})
-		}
-		return &out[i]
-	}
+	var order []string
 	groups := make(map[string][]box)
 	for _, b := range normal(bs) {
 		to := b.target(d)
-		at(to)
+		if groups[to] == nil {
+			order = append(order, to)
+		}
 		groups[to] = append(groups[to], b)
 	}
-	for to, group := range groups {
-		a := at(to)
-		a.Ports = portTexts(group)
-		for _, b := range group {
+	var out []Access
+	alike := make(map[string]int) // networks with the same ports
+	for _, to := range order {
+		a := Access{To: to, Ports: portTexts(groups[to])}
+		for _, b := range groups[to] {
 			if b.kind == isCap {
 				a.Caps = append(a.Caps, b.text)
 			}
+		}
+		if strings.HasSuffix(to, " by "+d.Name) && groups[to][0].kind == isRange {
+			ports := strings.Join(a.Ports, " ")
+			if alike[ports]++; alike[ports] > maxTargets {
+				continue
+			}
+		}
+		out = append(out, a)
+	}
+	for _, ports := range slices.Sorted(maps.Keys(alike)) {
+		if more := alike[ports] - maxTargets; more > 0 {
+			out = append(out, Access{To: fmt.Sprintf("%d more networks by %s", more, d.Name), Ports: strings.Fields(ports)})
 		}
 	}
 	return out

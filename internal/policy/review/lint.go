@@ -78,6 +78,34 @@ type linter struct {
 	rules []policy.RuleInfo
 	ds    []policy.Diagnostic
 	dead  map[int]bool // rules that can match nothing
+	// members has the logins of groups that were asked about.
+	members map[string]map[string]bool
+}
+
+// empty reports whether a selector is a group without members.
+func (l *linter) empty(s string) bool {
+	members, ok := l.group(s)
+	return ok && len(members) == 0
+}
+
+// group returns the members of a group, and whether there is such a group.
+func (l *linter) group(name string) (map[string]bool, bool) {
+	if m, ok := l.members[name]; ok {
+		return m, m != nil
+	}
+	logins, ok := l.pol.Members(name)
+	var m map[string]bool
+	if ok {
+		m = make(map[string]bool, len(logins))
+		for _, login := range logins {
+			m[login] = true
+		}
+	}
+	if l.members == nil {
+		l.members = make(map[string]map[string]bool)
+	}
+	l.members[name] = m
+	return m, ok
 }
 
 func (l *linter) warn(r policy.RuleInfo, fix, format string, args ...any) {
@@ -107,8 +135,8 @@ func (l *linter) wide() {
 func (l *linter) never() {
 	l.dead = make(map[int]bool)
 	for i, r := range l.rules {
-		nobody := !slices.ContainsFunc(r.Src, func(s string) bool { return !l.pol.EmptyGroup(s) })
-		nothing := !slices.ContainsFunc(r.Dst, func(s string) bool { return !l.pol.EmptyGroup(s) })
+		nobody := !slices.ContainsFunc(r.Src, func(s string) bool { return !l.empty(s) })
+		nothing := !slices.ContainsFunc(r.Dst, func(s string) bool { return !l.empty(s) })
 		switch {
 		case len(r.Src) == 0 || len(r.Dst) == 0:
 			l.warn(r, "name somebody, or take the rule out", "it can never match: it has no sources or no destinations")
@@ -209,7 +237,8 @@ func (l *linter) contains(a, b string) bool {
 	case a == "*":
 		return !strings.HasPrefix(b, "autogroup:internet") && b != "autogroup:danger-all"
 	case strings.HasPrefix(a, "group:"):
-		return l.pol.InGroup(a, b)
+		members, _ := l.group(a)
+		return members[strings.ToLower(b)]
 	case a == "autogroup:tagged":
 		return strings.HasPrefix(b, "tag:")
 	case a == "autogroup:member":
