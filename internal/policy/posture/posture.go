@@ -1,6 +1,7 @@
 // Package posture reads conditions on the attributes of devices, such as
-// "node:os == 'linux'", and decides them. It does not know where attributes come
-// from, nor what follows from a condition.
+// "node:os == 'linux'", and decides them; and it says which attributes follow from
+// what a device reports. It does not know where others come from, nor what follows
+// from a condition.
 package posture
 
 import (
