@@ -51,6 +51,7 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// SortDiagnostics sorts by place; those of one place keep their order.
 func SortDiagnostics(ds []Diagnostic) {
 	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
 		if a.Line != b.Line {
