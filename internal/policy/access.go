@@ -202,8 +202,11 @@ func (d Device) opened(s selector) []netipx.IPRange {
 	for _, sv := range d.Services {
 		all = append(all, ranges(sv.Addrs)...)
 	}
-	if s.kind == selAny {
+	switch {
+	case s.kind == selAny:
 		return all
+	case slices.ContainsFunc(d.Routes, func(r netip.Prefix) bool { return r.Bits() == 0 && r.Contains(s.rng.From()) }):
+		return []netipx.IPRange{s.rng} // an exit node takes all of it, if it takes any
 	}
 	var out []netipx.IPRange
 	for _, r := range all {
