@@ -43,3 +43,16 @@ func TestParseTarget(t *testing.T) {
 		})
 	}
 }
+
+// FuzzParseTarget feeds what people may write.
+func FuzzParseTarget(f *testing.F) {
+	for _, s := range []string{"web:443", "[fd7a::1]:22/udp", "web/icmp", ":", "/", "a:b:1/tcp"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, proto, _, err := ParseTarget(s)
+		if (err == nil) != (name != "") || proto < 0 || proto > 255 {
+			t.Fatalf("%q is %q %d %v", s, name, proto, err)
+		}
+	})
+}

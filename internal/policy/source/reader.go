@@ -319,7 +319,7 @@ func Clip(s string) string {
 		return s
 	}
 	i := most
-	for !utf8.RuneStart(s[i]) {
+	for i > 0 && !utf8.RuneStart(s[i]) {
 		i--
 	}
 	return s[:i] + "..."

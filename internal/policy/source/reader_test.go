@@ -76,3 +76,18 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+func TestClip(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"short", "name", "name"},
+		{"long", strings.Repeat("a", 70), strings.Repeat("a", 64) + "..."},
+		{"within a character", strings.Repeat("a", 63) + "éé", strings.Repeat("a", 63) + "..."},
+		{"no text at all", strings.Repeat("\x8f", 70), "..."},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Clip(tt.text); got != tt.want {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
