@@ -235,16 +235,30 @@ func AllowOwn(actor selvage.Actor, a Action, of selvage.UserID) error {
 }
 
 // AllowOver is Allow for something that is done to a user, or in a user's name, who
-// has the given role: only owners have power over owners. Roles that are given count
-// the same, so ask about the old role and the new one.
+// has the given role. Whoever can sign in as somebody is them, so nobody has power
+// over a role that may do what their own may not. Roles that are given count the
+// same, so ask about the old role and the new one.
 func AllowOver(actor selvage.Actor, a Action, role selvage.Role) error {
 	if err := Allow(actor, a); err != nil {
 		return err
 	}
-	if role == selvage.RoleOwner && actor.Role != selvage.RoleOwner {
-		return selvage.Errorf(selvage.KindDenied, "the role %s has no power over an owner; ask an owner", actor.Role)
+	if mighty := over(role); !has(mighty, actor.Role) {
+		return selvage.Errorf(selvage.KindDenied, "the role %s has no power over users with the role %s; ask %s", actor.Role, role, list(mighty))
 	}
 	return nil
+}
+
+// over returns the roles that include the given one.
+func over(role selvage.Role) []selvage.Role {
+	switch role {
+	case selvage.RoleOwner:
+		return owner()
+	case selvage.RoleAdmin, selvage.RoleNetworkAdmin:
+		return admins()
+	case selvage.RoleITAdmin, selvage.RoleBillingAdmin, selvage.RoleAuditor, selvage.RoleMember:
+		return forPeople()
+	}
+	return owner() // what is not known is not given away
 }
 
 func has(roles []selvage.Role, role selvage.Role) bool {

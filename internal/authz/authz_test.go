@@ -123,13 +123,54 @@ func TestOwnDevices(t *testing.T) {
 	}
 }
 
-func TestPowerOverOwners(t *testing.T) {
+// powers reads testdata/over.txt: for each role, whom it has power over.
+func powers(t *testing.T) map[selvage.Role][]selvage.Role {
+	t.Helper()
+	text, err := os.ReadFile("testdata/over.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := map[selvage.Role][]selvage.Role{}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] == "#" {
+			continue
+		}
+		for _, w := range words[1:] {
+			over[selvage.Role(words[0])] = append(over[selvage.Role(words[0])], selvage.Role(w))
+		}
+	}
+	return over
+}
+
+func TestPowerOverUsers(t *testing.T) {
+	over := powers(t)
 	for _, actor := range selvage.Roles() {
-		for _, target := range selvage.Roles() {
+		for _, target := range append(selvage.Roles(), "", "emperor") {
 			a := selvage.Actor{Kind: selvage.ActorUser, User: 7, Role: actor}
-			may := actor == selvage.RoleOwner || target != selvage.RoleOwner && (actor == selvage.RoleAdmin || actor == selvage.RoleITAdmin)
-			if err := AllowOver(a, UserRole, target); (err == nil) != may {
-				t.Errorf("%s over %s: %v", actor, target, err)
+			may := slices.Contains(over[actor], target) || actor == selvage.RoleOwner
+			for _, action := range []Action{UserRole, UserWrite} {
+				err := AllowOver(a, action, target)
+				if (err == nil) != may || err != nil && !selvage.Is(err, selvage.KindDenied) {
+					t.Errorf("%s: %s over %q: %v", action, actor, target, err)
+				}
+			}
+		}
+	}
+}
+
+// Power over a role never gives an action that the actor's own role has not.
+func TestPowerGivesNothingNew(t *testing.T) {
+	for _, actor := range selvage.Roles() {
+		a := selvage.Actor{Kind: selvage.ActorUser, User: 7, Role: actor}
+		for _, target := range selvage.Roles() {
+			if AllowOver(a, UserWrite, target) != nil {
+				continue
+			}
+			for _, action := range Actions() {
+				if Allow(a, action) != nil && Allow(selvage.Actor{Role: target}, action) == nil {
+					t.Errorf("%s has power over %s and gets %s by it", actor, target, action)
+				}
 			}
 		}
 	}
