@@ -80,6 +80,8 @@ func (c *Config) checkSecrets() error {
 	switch {
 	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
 		return selvage.Errorf(selvage.KindInvalid, "tls.cert and tls.key belong together: set both or neither")
+	case c.TLS.Cert != "" && c.Hostname == "":
+		return selvage.Errorf(selvage.KindInvalid, "tls.cert is set but hostname is not: set hostname to the name that the certificate is for")
 	case c.MasterKey != "" && c.MasterKeyFile != "":
 		return selvage.Errorf(selvage.KindInvalid, "master_key and master_key_file are both set: leave one out")
 	case c.Database == "":

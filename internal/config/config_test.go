@@ -62,7 +62,7 @@ func TestHostnameMeansHTTPS(t *testing.T) {
 	}{
 		{"hostname", []string{"--hostname=vpn.example.com"}, ":443", ":80", "https://vpn.example.com"},
 		{"other port", []string{"--hostname=vpn.example.com", "--listen=:8443"}, ":8443", ":80", "https://vpn.example.com:8443"},
-		{"own certificate", []string{"--tls-cert=c", "--tls-key=k"}, ":443", "none", ""},
+		{"own certificate", []string{"--hostname=vpn.example.com", "--tls-cert=c", "--tls-key=k"}, ":443", ":80", "https://vpn.example.com"},
 		{"behind a proxy", []string{"--url=https://vpn.example.com/"}, "localhost:8080", "none", "https://vpn.example.com"},
 		{"no plain HTTP", []string{"--hostname=vpn.example.com", "--acme-http-listen=none"}, ":443", "none", "https://vpn.example.com"},
 	} {
@@ -116,8 +116,8 @@ func TestEverySettingEverywhere(t *testing.T) {
 			}
 			var args, environ []string
 			if key == "tls.cert" || key == "tls.key" {
-				args = []string{"--tls-cert=other", "--tls-key=other"}
-				environ = []string{"SELVAGE_TLS_CERT=other", "SELVAGE_TLS_KEY=other"}
+				args = []string{"--hostname=a.example.com", "--tls-cert=other", "--tls-key=other"}
+				environ = []string{"SELVAGE_HOSTNAME=a.example.com", "SELVAGE_TLS_CERT=other", "SELVAGE_TLS_KEY=other"}
 			}
 			if key == "master_key_file" {
 				if err := os.WriteFile(value, []byte("secret\n"), 0o600); err != nil {
@@ -126,9 +126,9 @@ func TestEverySettingEverywhere(t *testing.T) {
 			}
 			yaml := strings.ReplaceAll(key, ".", ":\n  ") + ": " + value + "\n"
 			if key == "tls.cert" {
-				yaml += "  key: other\n"
+				yaml += "  key: other\nhostname: a.example.com\n"
 			} else if key == "tls.key" {
-				yaml += "  cert: other\n"
+				yaml += "  cert: other\nhostname: a.example.com\n"
 			}
 			fromFile, _, err1 := load(t, yaml, nil)
 			fromEnv, _, err2 := load(t, "", append(environ, Variable(key)+"="+value))
@@ -177,6 +177,7 @@ func TestBadFiles(t *testing.T) {
 		{"hostname without a point", "hostname: vpn\n", "want a public name"},
 		{"URL with a path", "url: https://a.example.com/vpn\n", "without a path"},
 		{"half a certificate", "tls: {cert: x}\n", "set both or neither"},
+		{"a certificate for no name", "tls: {cert: x, key: y}\n", "selvage.yaml: tls.cert is set but hostname is not"},
 		{"two keys", "master_key: x\nmaster_key_file: y\n", "leave one out"},
 		{"other database", "database: mysql://root:geheim@h/n\n", "want postgres://"},
 		{"plain HTTP map", "relay: {maps: ['http://example.com/map']}\n", "use https://"},
@@ -296,6 +297,8 @@ func TestEverySettingIsDocumented(t *testing.T) {
 func TestSecretsAreNotPrinted(t *testing.T) {
 	for _, database := range []string{
 		"postgres://ann:geheim@h/n", "postgres://h/n?user=ann&password=geheim",
+		"postgres://h/n?sslmode=verify-full&sslkey=k&sslpassword=geheim", "postgresql://h/n?new_secret=geheim",
+		"postgres://h/n?sslpassword=geheim;%zz",
 	} {
 		l, _, err := load(t, "", []string{"SELVAGE_DATABASE=" + database, "SELVAGE_MASTER_KEY=geheim"})
 		if err != nil {
@@ -314,6 +317,14 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		if l.MasterKey != "geheim" || l.Database != database {
 			t.Error("printing changes the configuration")
 		}
+	}
+}
+
+// What helps to find a mistake in the address is shown.
+func TestHarmlessParametersArePrinted(t *testing.T) {
+	const database = "postgres://ann@h/n?application_name=selvage&pool_max_conns=8&search_path=s&sslmode=verify-full"
+	if got := (Config{Database: database}).Redacted().Database; got != database {
+		t.Errorf("got %s", got)
 	}
 }
 

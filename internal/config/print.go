@@ -62,17 +62,33 @@ func (c Config) Redacted() Config {
 		c.Database = hidden
 		return c
 	}
-	query := u.Query()
 	if _, has := u.User.Password(); has {
 		u.User = url.UserPassword(u.User.Username(), "hidden")
 		c.Database = u.String()
 	}
-	if query.Has("password") {
-		query.Set("password", "hidden")
-		u.RawQuery = query.Encode()
+	if u.RawQuery != "" && strings.HasPrefix(u.Scheme, "postgres") {
+		u.RawQuery = redactedQuery(u.RawQuery)
 		c.Database = u.String()
 	}
 	return c
+}
+
+// redactedQuery hides all parameters but those that are known to be no secrets: a
+// driver has many, and passphrases of keys are among them.
+func redactedQuery(raw string) string {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return "hidden"
+	}
+	for name := range query {
+		switch name {
+		case "host", "port", "user", "dbname", "sslmode", "sslrootcert", "application_name", "connect_timeout", "search_path",
+			"pool_max_conns", "pool_min_conns", "pool_min_idle_conns":
+		default:
+			query[name] = []string{"hidden"}
+		}
+	}
+	return query.Encode()
 }
 
 // Values returns the settings that may be shown, by section and name, for JSON.
