@@ -3,7 +3,6 @@ package journal_test
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go4.org/mem"
 	"pgregory.net/rapid"
 	"tailscale.com/types/key"
 
@@ -380,7 +378,6 @@ func BenchmarkRegister(b *testing.B) {
 	authKey := &selvage.AuthKey{ID: "k1", Tailnet: 1, Hash: strings.Repeat("0", 64), Reusable: true}
 	actor := selvage.Actor{Kind: selvage.ActorKey, ID: "k1", Address: "192.0.2.1"}
 	machine := key.NewMachine().Public()
-	base := key.NewNode().Public().Raw32()
 	start := cpuTime(b)
 	for b.Loop() {
 		write(b, db, func(tx *store.Tx) error {
@@ -388,10 +385,13 @@ func BenchmarkRegister(b *testing.B) {
 			if err != nil {
 				return err
 			}
-			binary.BigEndian.PutUint64(base[:], uint64(id))
+			var nodeKey key.NodePublic
+			if err := nodeKey.UnmarshalText(fmt.Appendf(nil, "nodekey:%064x", id)); err != nil {
+				return err
+			}
 			n := &selvage.Node{
 				ID: selvage.NodeID(id), Tailnet: 1, StableID: selvage.NewStableID(), Machine: machine,
-				Key: key.NodePublicFromRaw32(mem.B(base[:])), Name: fmt.Sprint("n", id), User: 1, Created: epoch, Approved: true,
+				Key: nodeKey, Name: fmt.Sprint("n", id), User: 1, Created: epoch, Approved: true,
 				IPv4: netip.AddrFrom4([4]byte{100, byte(id >> 16), byte(id >> 8), byte(id)}), IPv6: netip.AddrFrom16([16]byte{0xfd, 12: byte(id >> 24), byte(id >> 16), byte(id >> 8), byte(id)}),
 			}
 			authKey.Uses++
