@@ -25,7 +25,7 @@ const (
 func Follow(ctx context.Context, db *store.DB, tailnet selvage.TailnetID, after int64) iter.Seq2[*selvage.Entry, error] {
 	return func(yield func(*selvage.Entry, error) bool) {
 		for {
-			entries, err := next(ctx, db, tailnet, after, pollInterval)
+			entries, err := next(ctx, db, tailnet, after)
 			if ctx.Err() != nil {
 				return
 			}
@@ -45,8 +45,8 @@ func Follow(ctx context.Context, db *store.DB, tailnet selvage.TailnetID, after 
 
 // next waits until there are entries after the given number and returns the first
 // of them. It looks at once, after a commit of this process, and every poll.
-func next(ctx context.Context, db *store.DB, tailnet selvage.TailnetID, after int64, poll time.Duration) ([]*selvage.Entry, error) {
-	ticker := time.NewTicker(poll)
+func next(ctx context.Context, db *store.DB, tailnet selvage.TailnetID, after int64) ([]*selvage.Entry, error) {
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
 		// Taken before the look, so that no commit falls between.
@@ -76,7 +76,8 @@ type Reader struct {
 }
 
 // NewReader returns a Reader that begins with the first entry of the journal, or
-// where one of the same tailnet and name stopped. handle gets up to 500 entries in
+// where one of the same tailnet and name stopped; its cursor in the store is
+// "NAME:TAILNET". handle gets up to 500 entries in
 // order. It may get entries again that it had before, after a crash or if it returned
 // an error.
 func NewReader(db *store.DB, log *slog.Logger, tailnet selvage.TailnetID, name string, handle func(context.Context, []*selvage.Entry) error) *Reader {
@@ -119,7 +120,7 @@ func (r *Reader) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries, err := next(ctx, r.db, r.tailnet, after, pollInterval)
+	entries, err := next(ctx, r.db, r.tailnet, after)
 	if err != nil {
 		return err
 	}

@@ -62,8 +62,7 @@ func Append(tx *store.Tx, at time.Time, actor selvage.Actor, tailnet selvage.Tai
 
 // entriesOf returns the entries of the changes, without numbers and hashes.
 func entriesOf(at time.Time, actor selvage.Actor, tailnet selvage.TailnetID, changes []Change) ([]*selvage.Entry, error) {
-	// As the database will give it back.
-	at = time.Unix(0, at.UnixNano()).UTC()
+	at = stored(at)
 	var entries []*selvage.Entry
 	for _, c := range changes {
 		before, err := encode(c.Old)
@@ -82,6 +81,15 @@ func entriesOf(at time.Time, actor selvage.Actor, tailnet selvage.TailnetID, cha
 		})
 	}
 	return entries, nil
+}
+
+// stored returns a time as the database gives it back: in UTC, to the nanosecond, and
+// with 1970 standing for no time. The hash has to be the same before and after.
+func stored(at time.Time) time.Time {
+	if at.IsZero() || at.UnixNano() == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at.UnixNano()).UTC()
 }
 
 // encode returns the JSON of a value, nil if it is nil or a nil pointer.

@@ -293,6 +293,45 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+// What another process wrote is seen, too, a little later.
+func TestFollowPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dsn := storetest.SQLite(t)
+		db, other := storetest.Open(t, dsn), storetest.Open(t, dsn)
+		start := time.Now()
+		go func() {
+			<-time.After(time.Second)
+			events(t, other, 1)
+		}()
+		for e, err := range journal.Follow(t.Context(), db, store.ServerTailnet, 0) {
+			if err != nil || e.Seq != 1 {
+				t.Errorf("got %v, %v, want entry 1", e, err)
+			}
+			break
+		}
+		if d := time.Since(start); d != 2*time.Second {
+			t.Errorf("seen after %v, want the next poll, after 2s", d)
+		}
+	})
+}
+
+// Whatever the time of an entry, its hash fits what the database gives back.
+func TestTimesKeepHash(t *testing.T) {
+	for _, at := range []time.Time{{}, time.Unix(0, 0), time.Unix(0, -1), epoch, time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		t.Run(at.String(), func(t *testing.T) {
+			db := storetest.New(t)
+			write(t, db, func(tx *store.Tx) error {
+				_, err := journal.Append(tx, at, selvage.System(), store.ServerTailnet, []journal.Change{{Action: journal.RelayDelete}})
+				return err
+			})
+			v, err := journal.Verify(t.Context(), db, store.ServerTailnet)
+			if err != nil || v.Bad != 0 || v.Entries != 1 {
+				t.Errorf("got %+v, %v, want one good entry", v, err)
+			}
+		})
+	}
+}
+
 func TestFollowEndsAfterError(t *testing.T) {
 	db := storetest.New(t)
 	db.Close()
