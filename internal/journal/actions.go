@@ -5,6 +5,9 @@ package journal
 const (
 	// A tailnet was made. It stands in the journal of store.ServerTailnet.
 	TailnetCreate = "tailnet.create"
+	// The server was started although this journal had entries from the future; Old is
+	// the newest of them. Target "server".
+	ClockAccept = "clock.accept"
 	// Settings other than those of DNS were changed. Target "settings".
 	SettingsSet = "settings.set"
 	// DNS settings were changed. Target "dns".
@@ -54,7 +57,7 @@ const (
 // Actions returns all actions, for filters and their completion.
 func Actions() []string {
 	return []string{
-		TailnetCreate, SettingsSet, DNSSet,
+		TailnetCreate, ClockAccept, SettingsSet, DNSSet,
 		UserCreate, UserUpdate, UserDelete,
 		NodeCreate, NodeUpdate, NodeLogin, NodeRename, NodeTag, NodeApprove, NodeExpire, NodeLogout, NodeDelete, NodeRoutes,
 		KeyCreate, KeyRevoke, TokenCreate, TokenDelete,
