@@ -1,0 +1,155 @@
+package netmap
+
+import (
+	"net/netip"
+	"slices"
+
+	"selvage"
+)
+
+// election decides which of several routers of one subnet route serves it. The one
+// that serves keeps it while it is healthy, so that a router which comes back does
+// not break connections again. It lives under Net.mu.
+type election struct {
+	candidates map[netip.Prefix]map[selvage.NodeID]bool // healthy?
+	primary    map[netip.Prefix]selvage.NodeID
+}
+
+func newElection() election {
+	return election{
+		candidates: map[netip.Prefix]map[selvage.NodeID]bool{},
+		primary:    map[netip.Prefix]selvage.NodeID{},
+	}
+}
+
+// update takes in a node's change and returns the nodes that won or lost a route.
+func (el *election) update(old, now *Node) []selvage.NodeID {
+	var affected []selvage.NodeID
+	if old != nil {
+		for _, r := range old.Routes {
+			if now == nil || !slices.Contains(now.Routes, r) {
+				delete(el.candidates[r], old.ID)
+				affected = append(affected, el.elect(r)...)
+			}
+		}
+	}
+	if now == nil {
+		return affected
+	}
+	for _, r := range now.Routes {
+		if selvage.IsExitRoute(r) {
+			continue // every exit node serves
+		}
+		if el.candidates[r] == nil {
+			el.candidates[r] = map[selvage.NodeID]bool{}
+		}
+		was, known := el.candidates[r][now.ID]
+		if known && was == now.healthy() {
+			continue
+		}
+		el.candidates[r][now.ID] = now.healthy()
+		affected = append(affected, el.elect(r)...)
+	}
+	return affected
+}
+
+// elect chooses who serves r: who serves it now if healthy, else the healthy
+// candidate with the lowest ID. With nobody healthy the route stays where it is, so
+// that it is there again when its router is.
+func (el *election) elect(r netip.Prefix) []selvage.NodeID {
+	cur, had := el.primary[r]
+	best, found := el.best(r)
+	if !found {
+		delete(el.candidates, r)
+		delete(el.primary, r)
+		if had {
+			return []selvage.NodeID{cur}
+		}
+		return nil
+	}
+	healthy, still := el.candidates[r][cur]
+	if had && still && (healthy || !el.candidates[r][best]) {
+		return nil
+	}
+	el.primary[r] = best
+	if had {
+		return []selvage.NodeID{cur, best}
+	}
+	return []selvage.NodeID{best}
+}
+
+func (el *election) best(r netip.Prefix) (best selvage.NodeID, found bool) {
+	var bestHealthy bool
+	for id, healthy := range el.candidates[r] {
+		if !found || healthy && !bestHealthy || healthy == bestHealthy && id < best {
+			best, bestHealthy, found = id, healthy, true
+		}
+	}
+	return best, found
+}
+
+// wonBy returns the routes that the node serves, sorted.
+func (el *election) wonBy(id selvage.NodeID) []netip.Prefix {
+	var won []netip.Prefix
+	for r, winner := range el.primary {
+		if winner == id {
+			won = append(won, r)
+		}
+	}
+	slices.SortFunc(won, netip.Prefix.Compare)
+	return won
+}
+
+// contested returns the nodes that offer a route which another one offers too; those
+// are worth probing.
+func (el *election) contested() []selvage.NodeID {
+	var ids []selvage.NodeID
+	for _, c := range el.candidates {
+		if len(c) < 2 {
+			continue
+		}
+		for id := range c {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// Contested returns the nodes that share a subnet route with another node, so that
+// it matters whether they really answer.
+func (n *Net) Contested() []selvage.NodeID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.routes.contested()
+}
+
+// SetReachable notes whether a node with a session answers probes. An unreachable
+// node loses its routes to a healthy one.
+func (n *Net) SetReachable(id selvage.NodeID, reachable bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := n.edit()
+	cur := e.v.Node(id)
+	if cur == nil || cur.Unreachable == !reachable {
+		return
+	}
+	rec := *cur
+	rec.Unreachable = !reachable
+	e.put(&rec)
+	e.publish()
+}
+
+// approvedRoutes returns the routes that are both advertised and approved.
+func approvedRoutes(rec *Node) []netip.Prefix {
+	if len(rec.ApprovedRoutes) == 0 {
+		return nil
+	}
+	var routes []netip.Prefix
+	for _, r := range rec.Soft.Advertised() {
+		if slices.Contains(rec.ApprovedRoutes, r) {
+			routes = append(routes, r)
+		}
+	}
+	return routes
+}

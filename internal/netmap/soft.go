@@ -1,0 +1,64 @@
+package netmap
+
+import (
+	"context"
+	"slices"
+
+	"selvage"
+	"selvage/internal/store"
+)
+
+// Report takes in what a device says of itself. change gets a copy of the last report
+// and modifies it; it must replace slices and pointers, not write through them. It
+// returns false if there was nothing new. Memory changes at once, the database within
+// FlushInterval.
+func (n *Net) Report(id selvage.NodeID, change func(*selvage.Soft)) (bool, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e := n.edit()
+	cur := e.v.Node(id)
+	if cur == nil {
+		return false, selvage.Errorf(selvage.KindNotFound, "no node %d", id)
+	}
+	soft := *cur.Soft
+	change(&soft)
+	if softEqual(cur.Soft, &soft) {
+		return false, nil
+	}
+	rec := *cur
+	rec.Soft = &soft
+	n.unsaved[id] = &soft
+	e.put(&rec)
+	e.publish()
+	return true, nil
+}
+
+func softEqual(a, b *selvage.Soft) bool {
+	return a.Cap == b.Cap && a.Disco == b.Disco && a.HomeDERP == b.HomeDERP &&
+		a.LastSeen.Equal(b.LastSeen) && slices.Equal(a.Endpoints, b.Endpoints) &&
+		(a.Hostinfo == b.Hostinfo || a.Hostinfo.Equal(b.Hostinfo))
+}
+
+// flush saves the soft state that changed since the last time. What fails to be
+// saved is tried again next time.
+func (n *Net) flush(ctx context.Context) error {
+	n.mu.Lock()
+	batch := n.unsaved
+	n.unsaved = map[selvage.NodeID]*selvage.Soft{}
+	n.mu.Unlock()
+	if len(batch) == 0 {
+		return nil
+	}
+	err := n.hub.db.Tx(ctx, func(tx *store.Tx) error { return tx.PutSoft(batch) })
+	if err == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, soft := range batch {
+		if n.unsaved[id] == nil && n.View().Node(id) != nil {
+			n.unsaved[id] = soft
+		}
+	}
+	return err
+}
