@@ -172,7 +172,7 @@ func (tx *Tx) PutSettings(action string, s selvage.Settings) {
 func (tx *Tx) PutPolicy(text string) (*Policy, error) {
 	parsed, err := policy.Parse(text)
 	if err != nil {
-		return nil, err
+		return nil, selvage.Errorf(selvage.KindInvalid, "%w", err)
 	}
 	prev := tx.v.Policy.Rev
 	var old any
@@ -295,7 +295,7 @@ func (n *Net) apply(tx *Tx) {
 	}
 	if tx.policy != nil {
 		e.v.Policy = tx.policy
-	} else if len(tx.users) > 0 && samePersons(e.old.users, e.v.users) == false {
+	} else if len(tx.users) > 0 && !samePersons(e.old.users, e.v.users) {
 		p := *e.v.Policy
 		p.Compiled = p.Parsed.Compile(e.v.users.persons())
 		e.v.Policy = &p
