@@ -15,16 +15,16 @@ func PeerHostinfo(h *tailcfg.Hostinfo) *tailcfg.Hostinfo {
 		return new(tailcfg.Hostinfo)
 	}
 	return &tailcfg.Hostinfo{
-		OS:              h.OS,
-		Hostname:        h.Hostname,
-		Services:        peerServices(h.Services),
-		SSH_HostKeys:    h.SSH_HostKeys,
-		Location:        h.Location,
-		ShareeNode:      h.ShareeNode,
-		PeerRelay:       h.PeerRelay,
-		AppConnector:    h.AppConnector,
-		WireIngress:     h.WireIngress,
-		IngressEnabled:  h.IngressEnabled,
+		OS:             h.OS,
+		Hostname:       h.Hostname,
+		Services:       peerServices(h.Services),
+		SSH_HostKeys:   h.SSH_HostKeys,
+		Location:       h.Location,
+		ShareeNode:     h.ShareeNode,
+		PeerRelay:      h.PeerRelay,
+		AppConnector:   h.AppConnector,
+		WireIngress:    h.WireIngress,
+		IngressEnabled: h.IngressEnabled,
 	}
 }
 

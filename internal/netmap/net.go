@@ -35,7 +35,6 @@ type Net struct {
 	routes    election
 	addresses pool
 	unsaved   map[selvage.NodeID]*selvage.Soft
-	saving    bool
 }
 
 // freedSlot may be used again once no session can still know its last node.

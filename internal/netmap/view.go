@@ -39,7 +39,7 @@ type View struct {
 	addrsOnce  sync.Once
 	routesOnce sync.Once
 	subnets    []netip.Prefix
-	addrs     map[policy.Class][]netip.Addr
+	addrs      map[policy.Class][]netip.Addr
 }
 
 // Policy is the policy in force and where it came from.
