@@ -64,7 +64,7 @@ func (h *Hub) load(ctx context.Context, t *selvage.Tailnet) error {
 	v := &View{
 		Tailnet: t, Published: h.now(), net: n,
 		users: newPeople(s.users), keys: map[selvage.KeyID]*selvage.AuthKey{},
-		members: map[policy.Class]uint64{},
+		members: map[policy.Class]uint64{}, superseded: make(chan struct{}),
 	}
 	for _, k := range s.keys {
 		v.keys[k.ID] = k

@@ -110,7 +110,7 @@ func (n *Net) edit() *edit {
 	return &edit{n: n, old: old, v: &View{
 		Seq: old.Seq + 1, Tailnet: old.Tailnet, Policy: old.Policy, net: n,
 		nodes: old.nodes, users: old.users, keys: old.keys, members: old.members,
-		routesSeq: old.routesSeq,
+		routesSeq: old.routesSeq, superseded: make(chan struct{}),
 	}}
 }
 
@@ -224,6 +224,7 @@ func (e *edit) publish() {
 	e.dirty = compactSlots(e.dirty)
 	e.n.ring.push(e.v.Seq, e.dirty)
 	e.n.view.Store(e.v)
+	close(e.old.superseded)
 	for _, slot := range e.dirty {
 		old, now := e.old.nodes.at(int(slot)), e.v.nodes.at(int(slot))
 		if old != nil && now != nil && old.ID != now.ID {

@@ -309,6 +309,7 @@ func (n *Net) apply(tx *Tx) {
 		e.v.Published = n.hub.now()
 		n.ring.push(e.v.Seq, nil)
 		n.view.Store(e.v)
+		close(e.old.superseded)
 		return
 	}
 	e.publish()

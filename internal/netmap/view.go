@@ -33,6 +33,8 @@ type View struct {
 	// members has, for each class, the seq at which its members last changed.
 	members map[policy.Class]uint64
 
+	// superseded is closed when there is a newer view.
+	superseded chan struct{}
 	// routesSeq is the seq at which some node's routes last changed.
 	routesSeq uint64
 
@@ -183,6 +185,9 @@ func (v *View) membersOf(c policy.Class) []netip.Addr {
 	})
 	return v.addrs[c]
 }
+
+// Superseded is closed when there is a newer view.
+func (v *View) Superseded() <-chan struct{} { return v.superseded }
 
 // Domain returns the tailnet's MagicDNS suffix.
 func (v *View) Domain() string { return v.Tailnet.Settings.Domain }
