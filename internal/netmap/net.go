@@ -79,6 +79,10 @@ func (n *Net) Update(ctx context.Context, actor selvage.Actor, decide func(tx *T
 	defer n.mu.Unlock()
 	var tx *Tx
 	err := n.hub.db.Tx(ctx, func(stx *store.Tx) error {
+		// The lock comes before anything is read or decided.
+		if _, err := stx.LockTailnet(n.id); err != nil {
+			return err
+		}
 		tx = newTx(n, stx, actor)
 		if err := decide(tx); err != nil {
 			return err
