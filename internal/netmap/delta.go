@@ -24,6 +24,8 @@ type Delta struct {
 	Users []*selvage.User
 	// Filter is set when the packet filter may have changed.
 	Filter bool
+	// SSH is set when the SSH rules may have changed.
+	SSH bool
 	// Settings is set when settings of the tailnet changed.
 	Settings bool
 	// Policy is set when the policy changed.
@@ -47,6 +49,7 @@ func (v *View) Since(last *View, viewer *Node) Delta {
 		Settings: v.Tailnet != last.Tailnet,
 		Policy:   v.Policy != last.Policy,
 		Filter:   v.filterDiffers(last, was, is),
+		SSH:      v.sshDiffers(last, was, is),
 	}
 	if was != is && selfCares(was, is) || d.Policy || d.Settings {
 		d.Self = is
@@ -60,7 +63,7 @@ func (v *View) Since(last *View, viewer *Node) Delta {
 // changed.
 func (v *View) diffPeers(last *View, was, is *Node, d *Delta) {
 	visit := func(slot int) { v.diffPeer(last, was, is, slot, d) }
-	if d.Policy || was.Class != is.Class || was.takesPart() != is.takesPart() || was.Expired != is.Expired {
+	if d.Policy || was.Class != is.Class || was.takesPart() != is.takesPart() || was.Expired != is.Expired || v.Domain() != last.Domain() {
 		for slot := range max(v.nodes.len(), last.nodes.len()) {
 			visit(slot)
 		}
@@ -77,7 +80,8 @@ func (v *View) diffPeers(last *View, was, is *Node, d *Delta) {
 
 func (v *View) diffPeer(last *View, was, is *Node, slot int, d *Delta) {
 	a, b := last.nodes.at(slot), v.nodes.at(slot)
-	if a == b && !d.Policy && was.Class == is.Class && was.takesPart() == is.takesPart() && was.Expired == is.Expired {
+	renamed := v.Domain() != last.Domain() // the domain is part of every node's name
+	if a == b && !d.Policy && was.Class == is.Class && was.takesPart() == is.takesPart() && was.Expired == is.Expired && !renamed {
 		return
 	}
 	saw := a != nil && last.Sees(was, a)
@@ -88,7 +92,7 @@ func (v *View) diffPeer(last *View, was, is *Node, slot int, d *Delta) {
 	}
 	switch {
 	case !sees:
-	case !saw:
+	case !saw, renamed:
 		d.Whole = append(d.Whole, b)
 	case !slices.Equal(last.RoutesFor(was, a), v.RoutesFor(is, b)):
 		d.Whole = append(d.Whole, b)
@@ -144,7 +148,24 @@ func (v *View) filterDiffers(last *View, was, is *Node) bool {
 	})
 }
 
-// addressPrefixes returns the node's addresses as single-address prefixes.
+// sshDiffers reports whether the viewer's SSH rules may differ: their inputs are the
+// policy, the viewer's class, and the members of the classes that may log in to it.
+func (v *View) sshDiffers(last *View, was, is *Node) bool {
+	if v.Policy != last.Policy || was.Class != is.Class || was.takesPart() != is.takesPart() {
+		return true
+	}
+	if !v.Policy.HasSSH(is.Class) {
+		return false
+	}
+	for c, seq := range v.members {
+		if last.members[c] != seq && v.Policy.FeedsSSH(c, is.Class) {
+			return true
+		}
+	}
+	return false
+}
+
+// AddressPrefixes returns the node's addresses as single-address prefixes.
 func (n *Node) AddressPrefixes() []netip.Prefix {
 	return []netip.Prefix{
 		netip.PrefixFrom(n.IPv4, n.IPv4.BitLen()),

@@ -203,7 +203,7 @@ func (v *View) Filter(n *Node) []tailcfg.FilterRule {
 
 // SSH returns the SSH rules of a node, or nil if it has none.
 func (v *View) SSH(n *Node) *tailcfg.SSHPolicy {
-	if !n.takesPart() {
+	if !n.takesPart() || !v.Policy.HasSSH(n.Class) {
 		return nil
 	}
 	return v.Policy.Compiled.SSH(n.Device(), n.Class, v.membersOf)
