@@ -9,11 +9,13 @@ import (
 
 // pool knows which addresses of a tailnet are taken. New nodes get the offset after
 // the highest one ever taken since the start, so that the address of a node that is
-// gone is not given to another soon. It lives under Net.mu.
+// gone is not given to another soon. Who has the tailnet's turn may use it.
 type pool struct {
 	taken map[netip.Addr]struct{}
 	next  uint32 // offset in the IPv4 range to try first
 }
+
+func newPool() pool { return pool{taken: map[netip.Addr]struct{}{}} }
 
 // maxAddressTries bounds the search for a free address: the whole of a /10.
 const maxAddressTries = 1 << 22

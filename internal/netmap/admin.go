@@ -91,7 +91,9 @@ func (n *Net) ApproveNode(ctx context.Context, actor selvage.Actor, id selvage.N
 // ExpireNode ends a node's key now; the device must log in again.
 func (n *Net) ExpireNode(ctx context.Context, actor selvage.Actor, id selvage.NodeID) error {
 	return n.changeNode(ctx, actor, journal.NodeExpire, id, func(tx *Tx, node *selvage.Node) error {
-		node.KeyExpiry = tx.Now
+		if !node.Expired(tx.Now) {
+			node.KeyExpiry = tx.Now
+		}
 		return nil
 	})
 }
@@ -123,111 +125,13 @@ func (n *Net) DeleteNode(ctx context.Context, actor selvage.Actor, id selvage.No
 // SetApprovedRoutes sets which routes a node may serve when it advertises them.
 func (n *Net) SetApprovedRoutes(ctx context.Context, actor selvage.Actor, id selvage.NodeID, routes []netip.Prefix) error {
 	return n.changeNode(ctx, actor, journal.NodeRoutes, id, func(tx *Tx, node *selvage.Node) error {
-		s := tx.v.Tailnet.Settings
 		for _, r := range routes {
-			if r != r.Masked() {
-				return selvage.Errorf(selvage.KindInvalid, "bad route %v: it has bits set after the prefix; did you mean %v?", r, r.Masked())
-			}
-			if !selvage.IsExitRoute(r) && (r.Overlaps(s.IPv4) || r.Overlaps(s.IPv6) && !viaPrefix.Overlaps(r)) {
-				return selvage.Errorf(selvage.KindInvalid, "route %v overlaps the tailnet's own addresses %v and %v", r, s.IPv4, s.IPv6)
+			if err := checkRoute(tx.settings(), r); err != nil {
+				return err
 			}
 		}
-		node.ApprovedRoutes = slices.Clone(routes)
-		sortPrefixes(node.ApprovedRoutes)
-		node.ApprovedRoutes = slices.Compact(node.ApprovedRoutes)
+		node.ApprovedRoutes = withRoutes(routes, nil)
 		return nil
-	})
-}
-
-// viaPrefix is the range of 4via6 routes, inside the default IPv6 range.
-var viaPrefix = netip.MustParsePrefix("fd7a:115c:a1e0:b1a::/64")
-
-// maxLoginLength bounds logins; e-mail addresses are at most 254 bytes.
-const maxLoginLength = 254
-
-// CheckLogin says what is wrong with a login, if anything is.
-func CheckLogin(login string) error {
-	bad := func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune(`,:"'<>\*`, r) }
-	if login == "" || len(login) > maxLoginLength || strings.ContainsFunc(login, bad) {
-		return selvage.Errorf(selvage.KindInvalid, "bad login %q: want an e-mail address or a plain name, without spaces or any of , : \" ' < > \\ *", login)
-	}
-	return nil
-}
-
-// CreateUser makes a user, who is pending until the first sign-in.
-func (n *Net) CreateUser(ctx context.Context, actor selvage.Actor, login, display string, role selvage.Role) (*selvage.User, error) {
-	if err := CheckLogin(login); err != nil {
-		return nil, err
-	}
-	var u *selvage.User
-	err := n.Update(ctx, actor, func(tx *Tx) error {
-		id, err := tx.stx.NextID("user")
-		if err != nil {
-			return err
-		}
-		u = &selvage.User{
-			ID: selvage.UserID(id), Tailnet: n.id, Login: login, DisplayName: display,
-			Role: role, Created: tx.Now, Pending: true,
-		}
-		return tx.PutUser(journal.UserCreate, u)
-	})
-	return u, err
-}
-
-// UpdateUser changes a user. The last owner keeps the role.
-func (n *Net) UpdateUser(ctx context.Context, actor selvage.Actor, id selvage.UserID, change func(*selvage.User)) error {
-	return n.Update(ctx, actor, func(tx *Tx) error {
-		u := tx.User(id)
-		if u == nil {
-			return selvage.Errorf(selvage.KindNotFound, "no user %d", id)
-		}
-		wasOwner := u.Role == selvage.RoleOwner && !u.Suspended
-		change(u)
-		if err := CheckLogin(u.Login); err != nil {
-			return err
-		}
-		if wasOwner && (u.Role != selvage.RoleOwner || u.Suspended) && tx.owners() == 1 {
-			return selvage.Errorf(selvage.KindConflict, "%s is the only owner; make somebody else an owner first", u.Login)
-		}
-		return tx.PutUser(journal.UserUpdate, u)
-	})
-}
-
-func (tx *Tx) owners() int {
-	count := 0
-	for _, u := range tx.v.users.byID {
-		if u.Role == selvage.RoleOwner && !u.Suspended {
-			count++
-		}
-	}
-	return count
-}
-
-// DeleteUser removes a user with their devices and auth keys.
-func (n *Net) DeleteUser(ctx context.Context, actor selvage.Actor, id selvage.UserID) error {
-	return n.Update(ctx, actor, func(tx *Tx) error {
-		u := tx.User(id)
-		if u == nil {
-			return selvage.Errorf(selvage.KindNotFound, "no user %d", id)
-		}
-		if u.Role == selvage.RoleOwner && tx.owners() == 1 {
-			return selvage.Errorf(selvage.KindConflict, "%s is the only owner; make somebody else an owner first", u.Login)
-		}
-		for rec := range tx.v.Nodes() {
-			if rec.User == id {
-				if err := tx.DeleteNode(rec.ID); err != nil {
-					return err
-				}
-			}
-		}
-		for _, k := range tx.v.keys {
-			if k.User == id && k.Revoked.IsZero() {
-				revoked := *k
-				revoked.Revoked = tx.Now
-				tx.PutAuthKey(journal.KeyRevoke, &revoked)
-			}
-		}
-		return tx.DeleteUser(id)
 	})
 }
 
@@ -239,6 +143,9 @@ func (n *Net) CreateAuthKey(ctx context.Context, actor selvage.Actor, k *selvage
 		}
 		if len(k.Tags) == 0 && tx.User(k.User) == nil {
 			return selvage.Errorf(selvage.KindNotFound, "no user %d to own the key", k.User)
+		}
+		if tx.AuthKey(k.ID) != nil {
+			return selvage.Errorf(selvage.KindConflict, "there is an auth key %q already", k.ID)
 		}
 		k.Tailnet, k.Created = n.id, tx.Now
 		tx.PutAuthKey(journal.KeyCreate, k)
@@ -265,15 +172,14 @@ func (n *Net) RevokeAuthKey(ctx context.Context, actor selvage.Actor, id selvage
 // SetPolicy checks a policy text and puts it in force. If it is byte for byte the
 // one in force, nothing changes.
 func (n *Net) SetPolicy(ctx context.Context, actor selvage.Actor, text string) (*Policy, error) {
-	if cur := n.View().Policy; cur.Rev != nil && cur.Rev.Text == text && cur.Problem == nil {
-		return cur, nil
-	}
-	var p *Policy
-	err := n.Update(ctx, actor, func(tx *Tx) (err error) {
-		p, err = tx.PutPolicy(text)
+	v, err := n.update(ctx, actor, func(tx *Tx) error {
+		_, err := tx.PutPolicy(text)
 		return err
 	})
-	return p, err
+	if err != nil {
+		return nil, err
+	}
+	return v.Policy, nil
 }
 
 // PolicyText returns the text in force; the default one for a new tailnet.
@@ -287,7 +193,7 @@ func (v *View) PolicyText() string {
 // ChangeSettings changes settings of the tailnet after checking them.
 func (n *Net) ChangeSettings(ctx context.Context, actor selvage.Actor, action string, change func(*selvage.Settings) error) error {
 	return n.Update(ctx, actor, func(tx *Tx) error {
-		s := tx.v.Tailnet.Settings
+		s := *tx.settings()
 		s.DNS.Nameservers = slices.Clone(s.DNS.Nameservers)
 		s.DNS.SearchPaths = slices.Clone(s.DNS.SearchPaths)
 		s.DNS.Records = slices.Clone(s.DNS.Records)
@@ -326,8 +232,8 @@ func (tx *Tx) checkSettings(s selvage.Settings) error {
 	}
 	for rec := range tx.v.Nodes() {
 		for _, r := range rec.ApprovedRoutes {
-			if !selvage.IsExitRoute(r) && r.Overlaps(s.IPv4) {
-				return selvage.Errorf(selvage.KindConflict, "range %v overlaps route %v, which %s is approved to serve; withdraw the route or choose another range", s.IPv4, r, rec.Name)
+			if checkRoute(&s, r) != nil {
+				return selvage.Errorf(selvage.KindConflict, "ranges %v and %v overlap route %v, which %s is approved to serve; withdraw the route or choose other ranges", s.IPv4, s.IPv6, r, rec.Name)
 			}
 		}
 	}
@@ -335,7 +241,3 @@ func (tx *Tx) checkSettings(s selvage.Settings) error {
 }
 
 func sortPrefixes(p []netip.Prefix) { slices.SortFunc(p, netip.Prefix.Compare) }
-
-func policyDevice(n *selvage.Node) policy.Device {
-	return policy.Device{Node: n.ID, User: n.User, Tags: n.Tags, Addrs: n.Addresses()}
-}

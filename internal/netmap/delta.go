@@ -1,6 +1,7 @@
 package netmap
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -41,128 +42,137 @@ type Patch struct {
 // Since returns what differs between last and v for the viewer; last is an earlier
 // view of the same tailnet.
 func (v *View) Since(last *View, viewer *Node) Delta {
-	was, is := last.nodes.at(viewer.slot), v.nodes.at(viewer.slot)
-	if was == nil || is == nil || was.ID != viewer.ID || is.ID != viewer.ID {
+	was, is := last.Node(viewer.ID), v.Node(viewer.ID)
+	if was == nil || is == nil {
 		return Delta{Gone: true}
 	}
-	d := Delta{
+	c := comparison{last: last, now: v, was: was, is: is, renamed: v.Domain() != last.Domain()}
+	c.samePolicy = v.Policy == last.Policy && was.Class == is.Class && was.takesPart() == is.takesPart()
+	c.d = Delta{
 		Settings: v.Tailnet != last.Tailnet,
 		Policy:   v.Policy != last.Policy,
-		Filter:   v.filterDiffers(last, was, is),
-		SSH:      v.sshDiffers(last, was, is),
+		Filter:   c.filterDiffers(),
+		SSH:      c.sshDiffers(),
 	}
-	if was != is && selfCares(was, is) || d.Policy || d.Settings {
-		d.Self = is
+	if was != is && selfCares(was, is) || c.d.Policy || c.d.Settings {
+		c.d.Self = is
 	}
-	v.diffPeers(last, was, is, &d)
-	v.diffUsers(last, is, &d)
-	return d
+	c.peers()
+	c.users()
+	return c.d
 }
 
-// diffPeers looks at the nodes that changed, or at all if what the viewer may see
+// comparison is the work on one Delta.
+type comparison struct {
+	last, now *View
+	was, is   *Node // the viewer
+	// samePolicy is set when the policy, and what it sees in the viewer, is the same.
+	samePolicy bool
+	// renamed is set when the domain changed, which is part of every node's name.
+	renamed bool
+	d       Delta
+}
+
+// peers looks at the nodes that changed, or at all if what the viewer may see
 // changed.
-func (v *View) diffPeers(last *View, was, is *Node, d *Delta) {
-	visit := func(slot int) { v.diffPeer(last, was, is, slot, d) }
-	if d.Policy || was.Class != is.Class || was.takesPart() != is.takesPart() || was.Expired != is.Expired || v.Domain() != last.Domain() {
-		for slot := range max(v.nodes.len(), last.nodes.len()) {
-			visit(slot)
-		}
-		return
+func (c *comparison) peers() {
+	look := differing[*Node]
+	if !c.samePolicy || c.was.Expired != c.is.Expired || c.renamed {
+		look = both[*Node]
 	}
-	if slots, ok := v.net.ring.between(last.Seq, v.Seq); ok {
-		for _, slot := range slots {
-			visit(int(slot))
-		}
-		return
-	}
-	differing(last.nodes, v.nodes, visit)
+	look(c.last.nodes, c.now.nodes, func(_ uint64, a, b *Node) bool {
+		c.peer(a, b)
+		return true
+	})
 }
 
-func (v *View) diffPeer(last *View, was, is *Node, slot int, d *Delta) {
-	a, b := last.nodes.at(slot), v.nodes.at(slot)
-	renamed := v.Domain() != last.Domain() // the domain is part of every node's name
-	if a == b && !d.Policy && was.Class == is.Class && was.takesPart() == is.takesPart() && was.Expired == is.Expired && !renamed {
-		return
-	}
-	saw := a != nil && last.Sees(was, a)
-	sees := b != nil && v.Sees(is, b)
-	if saw && (!sees || a.ID != b.ID) {
-		d.Removed = append(d.Removed, a.ID)
-		saw = false
-	}
+func (c *comparison) peer(a, b *Node) {
+	saw := a != nil && c.last.Sees(c.was, a)
+	sees := b != nil && c.now.Sees(c.is, b)
 	switch {
+	case saw && !sees:
+		c.d.Removed = append(c.d.Removed, a.ID)
 	case !sees:
-	case !saw, renamed:
-		d.Whole = append(d.Whole, b)
-	case !slices.Equal(last.RoutesFor(was, a), v.RoutesFor(is, b)):
-		d.Whole = append(d.Whole, b)
+	case !saw, c.renamed, c.routesDiffer(a, b):
+		c.d.Whole = append(c.d.Whole, b)
 	default:
 		if p := changed(a, b); p&PartWhole != 0 {
-			d.Whole = append(d.Whole, b)
+			c.d.Whole = append(c.d.Whole, b)
 		} else if p != 0 {
-			d.Patched = append(d.Patched, Patch{b, p})
+			c.d.Patched = append(c.d.Patched, Patch{b, p})
 		}
 	}
 }
 
-// diffUsers finds the owners that the viewer must be told of.
-func (v *View) diffUsers(last *View, viewer *Node, d *Delta) {
+// routesDiffer reports whether the viewer uses other routes through a peer than
+// before.
+func (c *comparison) routesDiffer(a, b *Node) bool {
+	if len(a.Routes) == 0 && len(b.Routes) == 0 {
+		return false
+	}
+	if c.samePolicy && slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Primary, b.Primary) {
+		return false
+	}
+	return !slices.Equal(c.last.RoutesFor(c.was, a), c.now.RoutesFor(c.is, b))
+}
+
+// users finds the owners that the viewer must be told of.
+func (c *comparison) users() {
+	if len(c.d.Whole) == 0 && c.now.users == c.last.users {
+		return
+	}
 	need := map[selvage.UserID]struct{}{}
-	for _, n := range d.Whole {
+	for _, n := range c.d.Whole {
 		if !n.Tagged() {
 			need[n.User] = struct{}{}
 		}
 	}
-	if v.users != last.users {
-		if !viewer.Tagged() && v.User(viewer.User) != last.User(viewer.User) {
-			need[viewer.User] = struct{}{}
+	differing(c.last.users.byID, c.now.users.byID, func(_ uint64, _, u *selvage.User) bool {
+		if u != nil && c.knows(u.ID) {
+			need[u.ID] = struct{}{}
 		}
-		for n := range v.Peers(viewer) {
-			if !n.Tagged() && v.User(n.User) != last.User(n.User) {
-				need[n.User] = struct{}{}
-			}
-		}
-	}
+		return true
+	})
 	for id := range need {
-		if u := v.User(id); u != nil {
-			d.Users = append(d.Users, u)
+		if u := c.now.User(id); u != nil {
+			c.d.Users = append(c.d.Users, u)
 		}
 	}
-	slices.SortFunc(d.Users, func(a, b *selvage.User) int { return int(a.ID - b.ID) })
+	slices.SortFunc(c.d.Users, func(a, b *selvage.User) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// knows reports whether the viewer or one of its peers belongs to the user.
+func (c *comparison) knows(id selvage.UserID) bool {
+	return slices.ContainsFunc(c.now.ownedBy(id), func(n *Node) bool { return n == c.is || c.now.Sees(c.is, n) })
 }
 
 // filterDiffers reports whether the viewer's packet filter may differ: its inputs
-// are the policy, the viewer's own class, addresses and routes, and the members of
-// the classes that may reach it.
-func (v *View) filterDiffers(last *View, was, is *Node) bool {
-	if v.Policy != last.Policy || was.Class != is.Class || was.takesPart() != is.takesPart() ||
-		was.IPv4 != is.IPv4 || was.IPv6 != is.IPv6 || !slices.Equal(was.Routes, is.Routes) {
+// are the policy, the viewer's own class, addresses and routes, the tailnet's routes,
+// and the members of the classes that may reach it.
+func (c *comparison) filterDiffers() bool {
+	if !c.samePolicy || c.was.IPv4 != c.is.IPv4 || c.was.IPv6 != c.is.IPv6 || !slices.Equal(c.was.Routes, c.is.Routes) {
 		return true
 	}
-	if v.routesSeq != last.routesSeq && v.Policy.NeedsRoutes(is.Class) {
+	if c.now.routesSeq != c.last.routesSeq && c.now.Policy.NeedsRoutes(c.is.Class) {
 		return true
 	}
-	sources, _ := v.Policy.Sources(is.Class)
-	return slices.ContainsFunc(sources, func(c policy.Class) bool {
-		return v.members[c] != last.members[c]
-	})
+	return c.membersDiffer(c.now.Policy.Feeds)
 }
 
 // sshDiffers reports whether the viewer's SSH rules may differ: their inputs are the
 // policy, the viewer's class, and the members of the classes that may log in to it.
-func (v *View) sshDiffers(last *View, was, is *Node) bool {
-	if v.Policy != last.Policy || was.Class != is.Class || was.takesPart() != is.takesPart() {
-		return true
-	}
-	if !v.Policy.HasSSH(is.Class) {
-		return false
-	}
-	for c, seq := range v.members {
-		if last.members[c] != seq && v.Policy.FeedsSSH(c, is.Class) {
-			return true
-		}
-	}
-	return false
+func (c *comparison) sshDiffers() bool {
+	return !c.samePolicy || c.now.Policy.HasSSH(c.is.Class) && c.membersDiffer(c.now.Policy.FeedsSSH)
+}
+
+// membersDiffer reports whether a class that feeds the viewer's has other members.
+func (c *comparison) membersDiffer(feeds func(src, dst policy.Class) bool) bool {
+	found := false
+	differing(c.last.members, c.now.members, func(class uint64, _, _ uint64) bool {
+		found = feeds(policy.Class(class), c.is.Class)
+		return !found
+	})
+	return found
 }
 
 // AddressPrefixes returns the node's addresses as single-address prefixes.

@@ -10,4 +10,11 @@ import (
 func TickForTest(ctx context.Context, n *Net) { n.tick(ctx) }
 
 // OfflineForTest ends the grace of a node without a session, now.
-func OfflineForTest(n *Net, id selvage.NodeID) { n.offline(id) }
+func OfflineForTest(n *Net, id selvage.NodeID) {
+	n.watchers.mu.Lock()
+	w := n.watchers.left[id]
+	n.watchers.mu.Unlock()
+	if w != nil {
+		n.offline(w)
+	}
+}

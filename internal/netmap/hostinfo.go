@@ -1,7 +1,6 @@
 package netmap
 
 import (
-	"reflect"
 	"slices"
 
 	"tailscale.com/tailcfg"
@@ -42,11 +41,18 @@ func peerServices(all []tailcfg.Service) []tailcfg.Service {
 
 // PeerHostinfoEqual reports whether two reports look the same to peers.
 func PeerHostinfoEqual(a, b *tailcfg.Hostinfo) bool {
-	if a == b {
-		return true
-	}
-	if a != nil && b != nil && (a.OS != b.OS || a.Hostname != b.Hostname || !slices.Equal(a.SSH_HostKeys, b.SSH_HostKeys)) {
-		return false
-	}
-	return reflect.DeepEqual(PeerHostinfo(a), PeerHostinfo(b))
+	return a == b || sameShown(PeerHostinfo(a), PeerHostinfo(b))
+}
+
+// sameShown compares two results of PeerHostinfo.
+func sameShown(a, b *tailcfg.Hostinfo) bool {
+	return a.OS == b.OS && a.Hostname == b.Hostname &&
+		slices.EqualFunc(a.Services, b.Services, sameService) && slices.Equal(a.SSH_HostKeys, b.SSH_HostKeys) &&
+		(a.Location == b.Location || a.Location != nil && b.Location != nil && *a.Location == *b.Location) &&
+		a.ShareeNode == b.ShareeNode && a.PeerRelay == b.PeerRelay && a.AppConnector == b.AppConnector &&
+		a.WireIngress == b.WireIngress && a.IngressEnabled == b.IngressEnabled
+}
+
+func sameService(a, b tailcfg.Service) bool {
+	return a.Proto == b.Proto && a.Port == b.Port && a.Description == b.Description
 }

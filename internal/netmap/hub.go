@@ -49,6 +49,7 @@ type Hub struct {
 	now        func() time.Time
 	baseDomain string
 	started    time.Time
+	serverSeq  int64 // of the server's own journal, as far as follow has read it
 
 	mu sync.RWMutex
 	// guards the following fields
@@ -76,20 +77,10 @@ func Open(ctx context.Context, o Options) (*Hub, error) {
 		h.now = time.Now
 	}
 	h.started = h.now()
-	var tailnets []*selvage.Tailnet
-	err := h.db.Read(ctx, func(tx *store.Tx) (err error) {
-		tailnets, err = tx.Tailnets()
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("load tailnets: %w", err)
+	if err := h.loadUnknown(ctx); err != nil {
+		return nil, err
 	}
-	for _, t := range tailnets {
-		if err := h.load(ctx, t); err != nil {
-			return nil, fmt.Errorf("load tailnet %s: %w", t.Name, err)
-		}
-	}
-	if len(tailnets) == 0 {
+	if len(h.nets) == 0 {
 		if _, err := h.CreateTailnet(ctx, selvage.System(), DefaultTailnet); err != nil {
 			return nil, err
 		}
@@ -123,8 +114,13 @@ func (h *Hub) CreateTailnet(ctx context.Context, actor selvage.Actor, name strin
 		if err := tx.PutUser(owner); err != nil {
 			return err
 		}
-		_, err = journal.Append(tx, t.Created, actor, t.ID, []journal.Change{
+		_, err = journal.Append(tx, t.Created, actor, store.ServerTailnet, []journal.Change{
 			{Action: journal.TailnetCreate, Target: "tailnet:" + t.ID.String(), New: t},
+		})
+		if err != nil {
+			return err
+		}
+		_, err = journal.Append(tx, t.Created, actor, t.ID, []journal.Change{
 			{Action: journal.UserCreate, Target: "user:" + owner.ID.String(), New: owner},
 		})
 		return err
@@ -135,10 +131,7 @@ func (h *Hub) CreateTailnet(ctx context.Context, actor selvage.Actor, name strin
 	if err != nil {
 		return nil, fmt.Errorf("create tailnet %s: %w", name, err)
 	}
-	if err := h.load(ctx, t); err != nil {
-		return nil, err
-	}
-	return h.Net(t.ID), nil
+	return h.load(ctx, t.ID)
 }
 
 // Net returns the tailnet with the given ID, or nil.
@@ -198,66 +191,4 @@ func (h *Hub) AuthKey(id selvage.KeyID) (*Net, *selvage.AuthKey) {
 		}
 	}
 	return nil, nil
-}
-
-// Run saves soft state, expires nodes and removes silent ephemeral ones until ctx
-// ends, and then saves once more. The caller closes the database after it.
-func (h *Hub) Run(ctx context.Context) error {
-	flush := time.NewTicker(FlushInterval)
-	defer flush.Stop()
-	tick := time.NewTicker(tickInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			// The last save must not be cut off by the end that it waits for.
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			defer cancel()
-			return h.Flush(last)
-		case <-flush.C:
-			if err := h.Flush(ctx); err != nil && ctx.Err() == nil {
-				h.log.Error("soft state not saved; will try again", "err", err)
-			}
-		case <-tick.C:
-			for _, n := range h.Nets() {
-				n.tick(ctx)
-			}
-		}
-	}
-}
-
-// Flush saves the soft state that has changed since the last time.
-func (h *Hub) Flush(ctx context.Context) error {
-	for _, n := range h.Nets() {
-		if err := n.flush(ctx); err != nil {
-			return fmt.Errorf("save soft state of tailnet %s: %w", n.View().Tailnet.Name, err)
-		}
-	}
-	return nil
-}
-
-// SoftLag returns how many nodes have soft state that is not saved yet.
-func (h *Hub) SoftLag() int {
-	lag := 0
-	for _, n := range h.Nets() {
-		n.mu.Lock()
-		lag += len(n.unsaved)
-		n.mu.Unlock()
-	}
-	return lag
-}
-
-// index keeps byKey in step with a node's change from old to now; either may be nil.
-func (h *Hub) index(n *Net, old, now *Node) {
-	if old != nil && now != nil && old.Key == now.Key {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if old != nil && h.byKey[old.Key].node == old.ID {
-		delete(h.byKey, old.Key)
-	}
-	if now != nil {
-		h.byKey[now.Key] = keyRef{n, now.ID}
-	}
 }

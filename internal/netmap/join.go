@@ -3,7 +3,6 @@ package netmap
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"tailscale.com/tailcfg"
@@ -52,8 +51,11 @@ type owner struct {
 // idempotent: the same machine and node key again give the same node, also if the
 // auth key was for a single device.
 func (n *Net) Join(ctx context.Context, actor selvage.Actor, j Join) (*Node, error) {
+	if j.Machine.IsZero() || j.Key.IsZero() {
+		return nil, selvage.Errorf(selvage.KindInvalid, "a device needs a machine key and a node key")
+	}
 	var id selvage.NodeID
-	err := n.Update(ctx, actor, func(tx *Tx) error {
+	v, err := n.update(ctx, actor, func(tx *Tx) error {
 		node, err := tx.join(j)
 		if err != nil {
 			return err
@@ -64,11 +66,11 @@ func (n *Net) Join(ctx context.Context, actor selvage.Actor, j Join) (*Node, err
 	if err != nil {
 		return nil, err
 	}
-	return n.View().Node(id), nil
+	return v.Node(id), nil
 }
 
 func (tx *Tx) join(j Join) (*selvage.Node, error) {
-	same := tx.find(func(n *Node) bool { return n.Key == j.Key })
+	same := tx.nodeByKey(j.Key)
 	if same != nil && same.Machine != j.Machine {
 		return nil, selvage.Errorf(selvage.KindDenied, "this node key belongs to another machine; run `tailscale logout` and log in again")
 	}
@@ -107,24 +109,28 @@ func (n *Node) belongsTo(o owner) bool {
 	return n.User == o.user
 }
 
-func (tx *Tx) find(match func(*Node) bool) *Node {
-	for n := range tx.v.Nodes() {
-		if match(n) && tx.Node(n.ID) != nil {
-			return n
-		}
+// nodeByKey returns the node of this tailnet with the node key, or nil.
+func (tx *Tx) nodeByKey(k key.NodePublic) *Node {
+	if net, n := tx.n.hub.NodeByKey(k); net == tx.n {
+		return n
 	}
 	return nil
 }
 
 // existing finds the node that a device with a new node key already is: the one
-// whose key it replaces, or the machine's node of the same owner.
+// whose key it replaces, or the machine's oldest node of the same owner.
 func (tx *Tx) existing(j Join, own owner) *Node {
 	if !j.OldKey.IsZero() {
-		if n := tx.find(func(n *Node) bool { return n.Key == j.OldKey && n.Machine == j.Machine }); n != nil && n.belongsTo(own) {
+		if n := tx.nodeByKey(j.OldKey); n != nil && n.Machine == j.Machine && n.belongsTo(own) {
 			return n
 		}
 	}
-	return tx.find(func(n *Node) bool { return n.Machine == j.Machine && n.belongsTo(own) })
+	for _, id := range tx.n.finds.byMachine[j.Machine] {
+		if n := tx.v.Node(id); n.belongsTo(own) {
+			return n
+		}
+	}
+	return nil
 }
 
 // owner decides to whom the device will belong, and whether that is allowed.
@@ -200,7 +206,7 @@ func (tx *Tx) create(j Join, own owner) (*selvage.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	v4, v6, err := tx.n.addresses.find(tx.v.Tailnet.Settings)
+	v4, v6, err := tx.n.finds.addresses.find(*tx.settings())
 	if err != nil {
 		return nil, err
 	}
@@ -208,12 +214,12 @@ func (tx *Tx) create(j Join, own owner) (*selvage.Node, error) {
 		ID: selvage.NodeID(id), Tailnet: tx.n.id, StableID: selvage.NewStableID(),
 		Machine: j.Machine, Name: tx.freeName(0, hostname(j.Hostinfo)),
 		IPv4: v4, IPv6: v6, Created: tx.Now,
-		Approved: own.preapproved || !tx.v.Tailnet.Settings.DeviceApproval,
+		Approved: own.preapproved || !tx.settings().DeviceApproval,
 	}
 	tx.admit(n, j, own)
-	tx.autoApprove(n, j.Hostinfo)
+	n.ApprovedRoutes = withRoutes(n.ApprovedRoutes, tx.v.autoApproved(n, j.Hostinfo))
 	tx.PutNode(journal.NodeCreate, n)
-	tx.soft[n.ID] = &selvage.Soft{Cap: j.Cap, Hostinfo: hostinfoOrEmpty(j.Hostinfo)}
+	tx.reports[n.ID] = func(s *selvage.Soft) { s.Cap, s.Hostinfo = j.Cap, hostinfoOrEmpty(j.Hostinfo) }
 	return n, nil
 }
 
@@ -225,17 +231,18 @@ func (tx *Tx) renew(rec *Node, j Join, own owner) *selvage.Node {
 	if !n.NameFixed {
 		n.Name = tx.freeName(n.ID, hostname(j.Hostinfo))
 	}
-	tx.autoApprove(n, j.Hostinfo)
+	n.ApprovedRoutes = withRoutes(n.ApprovedRoutes, tx.v.autoApproved(n, j.Hostinfo))
 	tx.PutNode(journal.NodeLogin, n)
-	soft := *rec.Soft
-	soft.Cap = j.Cap
-	if j.Hostinfo != nil {
-		soft.Hostinfo = j.Hostinfo
+	newKey := rec.Key != j.Key
+	tx.reports[n.ID] = func(s *selvage.Soft) {
+		s.Cap = j.Cap
+		if j.Hostinfo != nil {
+			s.Hostinfo = j.Hostinfo
+		}
+		if newKey {
+			s.Disco = key.DiscoPublic{} // belongs to the process that had the old key
+		}
 	}
-	if rec.Key != j.Key {
-		soft.Disco = key.DiscoPublic{} // belongs to the process that had the old key
-	}
-	tx.soft[n.ID] = &soft
 	return n
 }
 
@@ -252,7 +259,7 @@ func (tx *Tx) admit(n *selvage.Node, j Join, own owner) {
 }
 
 func (tx *Tx) keyExpiry(n *selvage.Node, asked time.Time) time.Time {
-	lifetime := tx.v.Tailnet.Settings.KeyExpiry
+	lifetime := tx.settings().KeyExpiry
 	if n.Tagged() || n.NoKeyExpiry || lifetime == 0 {
 		return time.Time{}
 	}
@@ -274,12 +281,11 @@ func (tx *Tx) nameTaken(self selvage.NodeID, name string) bool {
 			return true
 		}
 	}
-	for n := range tx.v.Nodes() {
-		if _, staged := tx.nodes[n.ID]; !staged && n.ID != self && n.Name == name {
-			return true
-		}
+	id, taken := tx.n.finds.byName[name]
+	if _, staged := tx.nodes[id]; staged {
+		return false
 	}
-	return false
+	return taken && id != self
 }
 
 func hostname(h *tailcfg.Hostinfo) string {
@@ -294,113 +300,6 @@ func hostinfoOrEmpty(h *tailcfg.Hostinfo) *tailcfg.Hostinfo {
 		return new(tailcfg.Hostinfo)
 	}
 	return h
-}
-
-// autoApprove adds those advertised routes that the policy approves by itself.
-func (tx *Tx) autoApprove(n *selvage.Node, h *tailcfg.Hostinfo) bool {
-	if h == nil {
-		return false
-	}
-	d := policyDevice(n)
-	added := false
-	for _, r := range h.RoutableIPs {
-		if !slices.Contains(n.ApprovedRoutes, r) && tx.v.Policy.Approves(d, r) {
-			n.ApprovedRoutes = append(n.ApprovedRoutes, r)
-			added = true
-		}
-	}
-	sortPrefixes(n.ApprovedRoutes)
-	return added
-}
-
-// Settle does what follows from a device's report: routes that the policy approves,
-// the name that follows the host name, tags that it asks for anew.
-func (n *Net) Settle(ctx context.Context, actor selvage.Actor, id selvage.NodeID) error {
-	if !n.unsettled(id) {
-		return nil
-	}
-	return n.Update(ctx, actor, func(tx *Tx) error {
-		rec := tx.v.Node(id)
-		if rec == nil {
-			return nil
-		}
-		node := rec.Node.Clone()
-		if tx.autoApprove(node, rec.Soft.Hostinfo) {
-			tx.PutNode(journal.NodeRoutes, node)
-			node = node.Clone()
-		}
-		if name := hostname(rec.Soft.Hostinfo); !node.NameFixed && !followsName(node.Name, name) {
-			node.Name = tx.freeName(id, name)
-			tx.PutNode(journal.NodeRename, node)
-			node = node.Clone()
-		}
-		tx.retag(node, requestedTags(rec.Soft.Hostinfo))
-		return nil
-	})
-}
-
-// unsettled is the cheap question before Settle takes the writer's lock.
-func (n *Net) unsettled(id selvage.NodeID) bool {
-	v := n.View()
-	rec := v.Node(id)
-	if rec == nil {
-		return false
-	}
-	if !rec.NameFixed && !followsName(rec.Name, hostname(rec.Soft.Hostinfo)) {
-		return true
-	}
-	if req := requestedTags(rec.Soft.Hostinfo); len(req) > 0 && !slices.Equal(req, rec.Tags) && !subset(req, rec.Tags) {
-		return true
-	}
-	for _, r := range rec.Soft.Hostinfo.RoutableIPs {
-		if !slices.Contains(rec.ApprovedRoutes, r) && v.Policy.Approves(rec.Device(), r) {
-			return true
-		}
-	}
-	return false
-}
-
-// retag handles tags that a running device asks for. Those that its own tags own it
-// gets; for any other it must be authenticated again, so its key ends.
-func (tx *Tx) retag(node *selvage.Node, requested []string) {
-	if len(requested) == 0 || subset(requested, node.Tags) {
-		return
-	}
-	for _, t := range requested {
-		if slices.Contains(node.Tags, t) {
-			continue
-		}
-		if len(node.Tags) == 0 || !tx.v.Policy.OwnsTag(0, node.Tags, t) {
-			if !node.Expired(tx.Now) {
-				node.KeyExpiry = tx.Now
-				tx.PutNode(journal.NodeExpire, node)
-			}
-			return
-		}
-	}
-	node.Tags = requested
-	tx.PutNode(journal.NodeTag, node)
-}
-
-func subset(some, all []string) bool {
-	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
-}
-
-// followsName reports whether name is base or base made unique.
-func followsName(name, base string) bool {
-	if name == base {
-		return true
-	}
-	stem, number, ok := cutLastDash(name)
-	return ok && strings.HasPrefix(base, stem) && number != "" && strings.Trim(number, "0123456789") == ""
-}
-
-func cutLastDash(s string) (before, after string, ok bool) {
-	i := strings.LastIndexByte(s, '-')
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+1:], true
 }
 
 // Logout ends the node's key; an ephemeral node goes at once.

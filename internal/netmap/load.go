@@ -3,9 +3,6 @@ package netmap
 import (
 	"context"
 	"fmt"
-	"strings"
-
-	"tailscale.com/tailcfg"
 
 	"selvage"
 	"selvage/internal/policy"
@@ -14,127 +11,138 @@ import (
 
 // stored is a tailnet as the database has it.
 type stored struct {
-	nodes     []*selvage.Node
-	users     []*selvage.User
-	keys      []*selvage.AuthKey
-	soft      map[selvage.NodeID]*selvage.Soft
-	revisions []*selvage.PolicyRevision // newest first
+	tailnet *selvage.Tailnet
+	nodes   []*selvage.Node
+	users   []*selvage.User
+	keys    []*selvage.AuthKey
 }
 
 // revisionsTried is how many policy revisions are looked at, from the newest back,
 // for one that still parses.
 const revisionsTried = 20
 
-func readStored(ctx context.Context, db *store.DB, id selvage.TailnetID) (stored, error) {
-	var s stored
-	err := db.Read(ctx, func(tx *store.Tx) (err error) {
-		if s.nodes, err = tx.Nodes(id); err != nil {
-			return err
+// readStored reads a tailnet, but for its policy and soft state.
+func readStored(tx *store.Tx, id selvage.TailnetID) (s stored, err error) {
+	tailnets, err := tx.Tailnets()
+	if err != nil {
+		return s, err
+	}
+	for _, t := range tailnets {
+		if t.ID == id {
+			s.tailnet = t
 		}
-		if s.users, err = tx.Users(id); err != nil {
-			return err
-		}
-		if s.keys, err = tx.AuthKeys(id); err != nil {
-			return err
-		}
-		if s.soft, err = tx.Soft(id); err != nil {
-			return err
-		}
-		revisions, err := tx.Policies(id, revisionsTried)
-		for _, r := range revisions {
-			// The list comes without texts.
-			full, err := tx.PolicyRevision(id, r.Rev)
-			if err != nil {
-				return err
-			}
-			s.revisions = append(s.revisions, full)
-		}
-		return err
-	})
+	}
+	if s.tailnet == nil {
+		return s, selvage.Errorf(selvage.KindNotFound, "tailnet %d is not there", id)
+	}
+	if s.nodes, err = tx.Nodes(id); err != nil {
+		return s, err
+	}
+	if s.users, err = tx.Users(id); err != nil {
+		return s, err
+	}
+	s.keys, err = tx.AuthKeys(id)
 	return s, err
 }
 
-// load reads a tailnet and makes it known.
-func (h *Hub) load(ctx context.Context, t *selvage.Tailnet) error {
-	s, err := readStored(ctx, h.db, t.ID)
+// readPolicy returns the newest revision that parses, not compiled yet. A stored
+// policy that does not parse is no reason not to start: the last good one stays in
+// force and says so.
+func (n *Net) readPolicy(tx *store.Tx) (*Policy, error) {
+	list, err := tx.Policies(n.id, revisionsTried)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	n := newNet(h, t.ID)
-	v := &View{
-		Tailnet: t, Published: h.now(), net: n,
-		users: newPeople(s.users), keys: map[selvage.KeyID]*selvage.AuthKey{},
-		members: map[policy.Class]uint64{}, superseded: make(chan struct{}),
-	}
-	for _, k := range s.keys {
-		v.keys[k.ID] = k
-	}
-	v.Policy = n.choosePolicy(s.revisions, v.users)
-	now := h.now()
-	for slot, node := range s.nodes {
-		soft := s.soft[node.ID]
-		if soft == nil {
-			soft = &selvage.Soft{Hostinfo: new(tailcfg.Hostinfo)}
+	p := new(Policy)
+	for _, r := range list { // newest first, without texts
+		rev, err := tx.PolicyRevision(n.id, r.Rev)
+		if err != nil {
+			return nil, err
 		}
-		rec := &Node{Node: node, Soft: soft, Expired: node.Expired(now), slot: slot}
-		rec.Routes = approvedRoutes(rec)
-		rec.Class = v.Policy.Class(rec.Device())
-		v.nodes = v.nodes.set(slot, rec)
-		n.slots[node.ID] = slot
-		n.routes.update(nil, rec)
-		n.addresses.take(t.Settings, node)
-	}
-	for rec := range v.nodes.all {
-		if won := n.routes.wonBy(rec.ID); won != nil {
-			rec.Primary = won // not shared yet
-		}
-	}
-	n.nextSlot = len(s.nodes)
-	n.view.Store(v)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.nets[t.ID] = n
-	for _, node := range s.nodes {
-		h.byKey[node.Key] = keyRef{n, node.ID}
-	}
-	return nil
-}
-
-// choosePolicy returns the newest revision that parses. A stored policy that does
-// not is no reason not to start: the last good one stays in force and says so.
-func (n *Net) choosePolicy(revisions []*selvage.PolicyRevision, users *people) *Policy {
-	var problem error
-	for _, rev := range revisions {
+		p.newest = max(p.newest, rev.Rev)
 		parsed, err := policy.Parse(rev.Text)
 		if err == nil {
-			return &Policy{Compiled: parsed.Compile(users.persons()), Rev: rev, Parsed: parsed, Problem: problem}
+			p.Rev, p.Parsed = rev, parsed
+			return p, nil
 		}
-		if problem == nil {
-			problem = fmt.Errorf("policy revision %d is not in force: %w", rev.Rev, err)
-			n.hub.log.Error("stored policy does not parse; the last good one stays in force", "tailnet", n.id, "rev", rev.Rev, "err", err)
+		n.hub.log.Error("stored policy does not parse; the last good one stays in force", "tailnet", n.id, "rev", rev.Rev, "err", err)
+		if p.Problem == nil {
+			p.Problem = fmt.Errorf("policy revision %d is not in force: %w", rev.Rev, err)
 		}
 	}
 	parsed, err := policy.Parse(policy.Default())
 	if err != nil {
 		panic("netmap: the default policy does not parse: " + err.Error()) // a programmer's mistake
 	}
-	return &Policy{Compiled: parsed.Compile(users.persons()), Parsed: parsed, Problem: problem}
+	p.Parsed = parsed
+	return p, nil
 }
 
-func newPeople(users []*selvage.User) *people {
-	p := &people{byID: map[selvage.UserID]*selvage.User{}, byLogin: map[string]*selvage.User{}}
-	for _, u := range users {
-		p.byID[u.ID] = u
-		p.byLogin[strings.ToLower(u.Login)] = u
+// load reads a tailnet and makes it known, unless it is known already.
+func (h *Hub) load(ctx context.Context, id selvage.TailnetID) (*Net, error) {
+	n := newNet(h, id)
+	err := h.db.Read(ctx, func(tx *store.Tx) error { return n.read(tx) })
+	if err != nil {
+		return nil, fmt.Errorf("load tailnet %d: %w", id, err)
 	}
-	return p
+	n.turn <- struct{}{} // nobody changes it before its index is there
+	defer n.endTurn()
+	h.mu.Lock()
+	known := h.nets[id]
+	if known == nil {
+		h.nets[id] = n
+	}
+	h.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	v := n.View()
+	for rec := range v.Nodes() {
+		n.reindex(v.Tailnet.Settings, nil, rec.Node)
+	}
+	return n, nil
 }
 
-// persons returns what the policy may know of the users.
-func (p *people) persons() []policy.Person {
-	persons := make([]policy.Person, 0, len(p.byID))
-	for _, u := range sortedUsers(p.byID) {
-		persons = append(persons, policy.Person{ID: u.ID, Login: u.Login, Role: u.Role})
+// read makes the first view of a tailnet. Nobody else knows the tailnet yet.
+func (n *Net) read(tx *store.Tx) error {
+	head, err := tx.Head(n.id)
+	if err != nil {
+		return err
 	}
-	return persons
+	s, err := readStored(tx, n.id)
+	if err != nil {
+		return err
+	}
+	soft, err := tx.Soft(n.id)
+	if err != nil {
+		return err
+	}
+	p, err := n.readPolicy(tx)
+	if err != nil {
+		return err
+	}
+	now := n.hub.now()
+	v := &View{Tailnet: s.tailnet, Published: now, users: newPeople(s.users), superseded: make(chan struct{})}
+	for _, k := range s.keys {
+		v.keys = v.keys.set(string(k.ID), k)
+	}
+	for _, node := range s.nodes {
+		rec := &Node{Node: node, Soft: soft[node.ID], Expired: node.Expired(now)}
+		if rec.Soft == nil {
+			rec.Soft = newSoft()
+		}
+		v.nodes = v.nodes.set(uint64(node.ID), rec)
+	}
+	v.Policy = p.compile(v.users, s.tailnet, v.nodes)
+	n.routes = newElection()
+	for rec := range v.nodes.all { // not shared yet
+		rec.derive(nil, v.Policy)
+		n.routes.update(nil, rec)
+	}
+	for rec := range v.nodes.all {
+		rec.Primary = n.routes.wonBy(rec)
+	}
+	n.journal.Store(head.Seq)
+	n.view.Store(v)
+	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"tailscale.com/tailcfg"
+
 	"selvage"
 	"selvage/internal/policy"
 )
@@ -26,7 +28,11 @@ type Node struct {
 	// Primary are the subnet routes that this node serves now, sorted.
 	Primary []netip.Prefix
 
-	slot int
+	// shown is PeerHostinfo of the last report; states in which it is the same have
+	// the same pointer.
+	shown *tailcfg.Hostinfo
+	// asks is set while the device asks for tags that Settle has not seen.
+	asks bool
 }
 
 // Part is a set of those parts of a node that clients can be told of one by one.
@@ -88,6 +94,9 @@ func changed(a, b *Node) Part {
 	if a.Soft != b.Soft {
 		p |= changedSoft(a.Soft, b.Soft)
 	}
+	if a.shown != b.shown {
+		p |= PartWhole
+	}
 	if a.Online != b.Online {
 		p |= PartOnline
 	}
@@ -113,9 +122,6 @@ func changedSoft(a, b *selvage.Soft) Part {
 	}
 	if a.Cap != b.Cap {
 		p |= PartCap
-	}
-	if a.Hostinfo != b.Hostinfo && !PeerHostinfoEqual(a.Hostinfo, b.Hostinfo) {
-		p |= PartWhole
 	}
 	return p
 }

@@ -1,31 +1,10 @@
 package netmap
 
 import (
-	"slices"
-	"sync"
 	"time"
 
 	"selvage"
-	"selvage/internal/policy"
 )
-
-// watchers are the map sessions of a tailnet, found by node and by class.
-type watchers struct {
-	mu sync.Mutex
-	// guards the following fields
-	byNode  map[selvage.NodeID]*Watch
-	byClass map[policy.Class]map[*Watch]struct{}
-}
-
-// Watch is the presence of one node: while it is open, the node is online and is
-// told of changes that may concern it.
-type Watch struct {
-	net      *Net
-	node     selvage.NodeID
-	class    policy.Class // guarded by watchers.mu
-	wake     chan struct{}
-	replaced chan struct{}
-}
 
 // Watch opens the presence of a node. A newer one takes the place of an older one.
 func (n *Net) Watch(id selvage.NodeID) (*Watch, error) {
@@ -38,13 +17,7 @@ func (n *Net) Watch(id selvage.NodeID) (*Watch, error) {
 		return nil, selvage.Errorf(selvage.KindNotFound, "no node %d", id)
 	}
 	n.watchers.add(w, cur.Class)
-	rec := *cur
-	rec.Online, rec.Unreachable = true, false
-	soft := *cur.Soft
-	soft.LastSeen = n.hub.now().UTC()
-	rec.Soft = &soft
-	n.unsaved[id] = rec.Soft
-	e.put(&rec)
+	e.present(cur, true, n.hub.now())
 	e.publish()
 	return w, nil
 }
@@ -59,32 +32,52 @@ func (w *Watch) Replaced() <-chan struct{} { return w.replaced }
 // Close ends the presence. Others are told after OfflineGrace, unless the node is
 // back by then.
 func (w *Watch) Close() {
-	if !w.net.watchers.remove(w) {
-		return
+	if w.net.watchers.remove(w) {
+		time.AfterFunc(OfflineGrace, func() { w.net.offline(w) })
 	}
-	time.AfterFunc(OfflineGrace, func() { w.net.offline(w.node) })
 }
 
-// offline marks a node as gone unless it has a session.
-func (n *Net) offline(id selvage.NodeID) {
+// offline marks the node of a closed session as gone, unless it has come back since,
+// even if it left again: then its grace is that of the later session.
+func (n *Net) offline(w *Watch) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.watchers.watching(id) {
+	if !n.watchers.forget(w) {
 		return
 	}
 	e := n.edit()
-	cur := e.v.Node(id)
+	cur := e.v.Node(w.node)
 	if cur == nil || !cur.Online {
 		return
 	}
-	rec := *cur
-	rec.Online, rec.Unreachable = false, false
-	soft := *cur.Soft
-	soft.LastSeen = n.hub.now().UTC().Add(-OfflineGrace)
-	rec.Soft = &soft
-	n.unsaved[id] = rec.Soft
-	e.put(&rec)
+	e.present(cur, false, n.hub.now().Add(-OfflineGrace))
 	e.publish()
+}
+
+// present sets whether a node is online.
+func (e *edit) present(cur *Node, online bool, seen time.Time) {
+	rec := *cur
+	rec.Online, rec.Unreachable = online, false
+	soft := *cur.Soft
+	soft.LastSeen = seen.UTC()
+	rec.Soft = &soft
+	e.n.unsaved[cur.ID] = rec.Soft
+	e.put(&rec)
+}
+
+// parting notes that the nodes with a session are here until now, for the last save
+// before the server stops: nobody will be there to see them leave.
+func (n *Net) parting() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := n.hub.now().UTC()
+	for cur := range n.View().Nodes() {
+		if cur.Online {
+			soft := *cur.Soft
+			soft.LastSeen = now
+			n.unsaved[cur.ID] = &soft
+		}
+	}
 }
 
 // Online returns how many nodes have a session.
@@ -92,121 +85,4 @@ func (n *Net) Online() int {
 	n.watchers.mu.Lock()
 	defer n.watchers.mu.Unlock()
 	return len(n.watchers.byNode)
-}
-
-func (ws *watchers) add(w *Watch, c policy.Class) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if old := ws.byNode[w.node]; old != nil {
-		ws.unclass(old)
-		close(old.replaced)
-	}
-	ws.byNode[w.node] = w
-	ws.reclass(w, c)
-}
-
-func (ws *watchers) remove(w *Watch) bool {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if ws.byNode[w.node] != w {
-		return false
-	}
-	delete(ws.byNode, w.node)
-	ws.unclass(w)
-	return true
-}
-
-func (ws *watchers) watching(id selvage.NodeID) bool {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	return ws.byNode[id] != nil
-}
-
-func (ws *watchers) unclass(w *Watch) {
-	delete(ws.byClass[w.class], w)
-	if len(ws.byClass[w.class]) == 0 {
-		delete(ws.byClass, w.class)
-	}
-}
-
-func (ws *watchers) reclass(w *Watch, c policy.Class) {
-	w.class = c
-	if ws.byClass[c] == nil {
-		ws.byClass[c] = map[*Watch]struct{}{}
-	}
-	ws.byClass[c][w] = struct{}{}
-}
-
-// notify wakes the sessions that an edit concerns: the changed nodes' own, and those
-// whose class sees a class that a changed node was or is of.
-func (ws *watchers) notify(e *edit) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	told := map[policy.Class]struct{}{}
-	for _, slot := range e.dirty {
-		old, now := e.old.nodes.at(int(slot)), e.v.nodes.at(int(slot))
-		if now != nil {
-			if w := ws.byNode[now.ID]; w != nil && w.class != now.Class {
-				ws.unclass(w)
-				ws.reclass(w, now.Class)
-			}
-		}
-		ws.wakeSelf(old, now)
-		if e.wide || old != nil && now != nil && !peersCare(old, now) {
-			continue
-		}
-		if old != nil {
-			told[old.Class] = struct{}{}
-		}
-		if now != nil {
-			told[now.Class] = struct{}{}
-		}
-	}
-	if e.wide {
-		for _, w := range ws.byNode {
-			w.wakeUp()
-		}
-		return
-	}
-	for c := range told {
-		for _, viewer := range e.v.Policy.Viewers(c) {
-			for w := range ws.byClass[viewer] {
-				w.wakeUp()
-			}
-		}
-	}
-}
-
-func (ws *watchers) wakeSelf(old, now *Node) {
-	if old != nil && (now == nil || old.ID != now.ID) {
-		if w := ws.byNode[old.ID]; w != nil {
-			w.wakeUp()
-		}
-	}
-	if now != nil && (old == nil || old.ID != now.ID || selfCares(old, now)) {
-		if w := ws.byNode[now.ID]; w != nil {
-			w.wakeUp()
-		}
-	}
-}
-
-// wakeUp never waits: a session that has not looked since the last time sees both
-// changes when it does.
-func (w *Watch) wakeUp() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// peersCare reports whether any peer may have to be told of the change.
-func peersCare(old, now *Node) bool {
-	return old.ID != now.ID || old.Class != now.Class || changed(old, now) != 0 ||
-		!slices.Equal(old.Routes, now.Routes) || !slices.Equal(old.Primary, now.Primary)
-}
-
-// selfCares reports whether the node itself may have to be told of the change.
-func selfCares(old, now *Node) bool {
-	return old.Node != now.Node || old.Class != now.Class || old.Expired != now.Expired ||
-		!slices.Equal(old.Routes, now.Routes) || !slices.Equal(old.Primary, now.Primary)
 }

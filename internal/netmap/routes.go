@@ -89,14 +89,13 @@ func (el *election) best(r netip.Prefix) (best selvage.NodeID, found bool) {
 }
 
 // wonBy returns the routes that the node serves, sorted.
-func (el *election) wonBy(id selvage.NodeID) []netip.Prefix {
+func (el *election) wonBy(n *Node) []netip.Prefix {
 	var won []netip.Prefix
-	for r, winner := range el.primary {
-		if winner == id {
+	for _, r := range n.Routes { // sorted
+		if winner, ok := el.primary[r]; ok && winner == n.ID {
 			won = append(won, r)
 		}
 	}
-	slices.SortFunc(won, netip.Prefix.Compare)
 	return won
 }
 
@@ -124,32 +123,39 @@ func (n *Net) Contested() []selvage.NodeID {
 	return n.routes.contested()
 }
 
-// SetReachable notes whether a node with a session answers probes. An unreachable
-// node loses its routes to a healthy one.
-func (n *Net) SetReachable(id selvage.NodeID, reachable bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	e := n.edit()
-	cur := e.v.Node(id)
-	if cur == nil || cur.Unreachable == !reachable {
-		return
-	}
-	rec := *cur
-	rec.Unreachable = !reachable
-	e.put(&rec)
-	e.publish()
-}
-
-// approvedRoutes returns the routes that are both advertised and approved.
+// approvedRoutes returns the routes that are both advertised and approved, sorted.
 func approvedRoutes(rec *Node) []netip.Prefix {
 	if len(rec.ApprovedRoutes) == 0 {
 		return nil
 	}
 	var routes []netip.Prefix
 	for _, r := range rec.Soft.Advertised() {
-		if slices.Contains(rec.ApprovedRoutes, r) {
+		if _, ok := slices.BinarySearchFunc(rec.ApprovedRoutes, r, netip.Prefix.Compare); ok {
 			routes = append(routes, r)
 		}
 	}
 	return routes
+}
+
+// viaPrefix is the range of 4via6 routes, inside the default IPv6 range.
+var viaPrefix = netip.MustParsePrefix("fd7a:115c:a1e0:b1a::/64")
+
+// checkRoute says why no node may serve the route, if so. Exit routes are fine.
+func checkRoute(s *selvage.Settings, r netip.Prefix) error {
+	switch {
+	case !r.IsValid():
+		return selvage.Errorf(selvage.KindInvalid, "bad route: want a prefix such as 10.0.0.0/8")
+	case r != r.Masked():
+		return selvage.Errorf(selvage.KindInvalid, "bad route %v: it has bits set after the prefix; did you mean %v?", r, r.Masked())
+	case selvage.IsExitRoute(r):
+		return nil
+	case r.Overlaps(s.IPv4), r.Overlaps(s.IPv6) && !within(viaPrefix, r):
+		return selvage.Errorf(selvage.KindInvalid, "route %v overlaps the tailnet's own addresses %v and %v", r, s.IPv4, s.IPv6)
+	}
+	return nil
+}
+
+// within reports whether r is outer or a part of it.
+func within(outer, r netip.Prefix) bool {
+	return outer.Bits() <= r.Bits() && outer.Contains(r.Addr())
 }

@@ -2,12 +2,10 @@ package netmap
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
-
-	"tailscale.com/tailcfg"
 
 	"selvage"
 	"selvage/internal/journal"
@@ -16,7 +14,8 @@ import (
 )
 
 // Tx is one change of configuration while it is decided. Its methods check and
-// stage; nothing is visible outside before Net.Update has stored all of it.
+// stage; nothing is visible outside before Net.Update has stored all of it. What
+// changes nothing is not staged and not in the journal.
 type Tx struct {
 	// Now is the time of the change, the same for all of it.
 	Now   time.Time
@@ -26,21 +25,13 @@ type Tx struct {
 	v   *View
 	stx *store.Tx
 
-	changes  []journal.Change
-	nodes    map[selvage.NodeID]*selvage.Node // nil: deleted
-	soft     map[selvage.NodeID]*selvage.Soft // of new nodes
-	users    map[selvage.UserID]*selvage.User // nil: deleted
-	keys     map[selvage.KeyID]*selvage.AuthKey
-	settings *selvage.Settings
-	policy   *Policy
+	changes
+	entries []journal.Change
+	written int // entries that write has added to the journal
 }
 
 func newTx(n *Net, stx *store.Tx, actor selvage.Actor) *Tx {
-	return &Tx{
-		Now: n.hub.now().UTC(), Actor: actor, n: n, v: n.View(), stx: stx,
-		nodes: map[selvage.NodeID]*selvage.Node{}, soft: map[selvage.NodeID]*selvage.Soft{},
-		users: map[selvage.UserID]*selvage.User{}, keys: map[selvage.KeyID]*selvage.AuthKey{},
-	}
+	return &Tx{Now: n.hub.now().UTC(), Actor: actor, n: n, v: n.View(), stx: stx, changes: newChanges()}
 }
 
 // View returns the view that the change starts from; it shows nothing staged.
@@ -53,52 +44,63 @@ func (tx *Tx) Context() context.Context { return tx.stx.Context() }
 // together with the model.
 func (tx *Tx) Store() *store.Tx { return tx.stx }
 
-// Log adds a journal entry for a change that is not one of the model's.
+// Log adds a journal entry for a change that is not one of the model's. The values
+// must not change any more.
 func (tx *Tx) Log(action, target string, old, now any) {
-	tx.changes = append(tx.changes, journal.Change{Action: action, Target: target, Old: old, New: now})
+	tx.entries = append(tx.entries, journal.Change{Action: action, Target: target, Old: old, New: now})
 }
 
 // Node returns a copy of the node as staged, for a change, or nil.
 func (tx *Tx) Node(id selvage.NodeID) *selvage.Node {
-	if n, ok := tx.nodes[id]; ok {
-		if n == nil {
-			return nil
-		}
+	if n := tx.node(id); n != nil {
 		return n.Clone()
 	}
+	return nil
+}
+
+func (tx *Tx) node(id selvage.NodeID) *selvage.Node {
+	if n, staged := tx.nodes[id]; staged {
+		return n
+	}
 	if rec := tx.v.Node(id); rec != nil {
-		return rec.Node.Clone()
+		return rec.Node
 	}
 	return nil
 }
 
 // PutNode stages a node, new or changed; action names the change in the journal.
 func (tx *Tx) PutNode(action string, n *selvage.Node) {
-	var old any
-	if prev := tx.Node(n.ID); prev != nil {
-		old = prev
-	}
+	n = n.Clone()
 	slices.Sort(n.Tags)
 	n.Tags = slices.Compact(n.Tags)
+	target := journal.Target("node", n.ID)
+	old := tx.node(n.ID)
+	switch {
+	case old == nil:
+		tx.Log(action, target, nil, n)
+	case sameNode(old, n):
+		return
+	default:
+		tx.Log(action, target, old, n)
+	}
 	tx.nodes[n.ID] = n
-	tx.Log(action, "node:"+n.ID.String(), old, n)
 }
 
 // DeleteNode stages the end of a node.
 func (tx *Tx) DeleteNode(id selvage.NodeID) error {
-	old := tx.Node(id)
+	old := tx.node(id)
 	if old == nil {
 		return selvage.Errorf(selvage.KindNotFound, "no node %d", id)
 	}
 	tx.nodes[id] = nil
-	tx.Log(journal.NodeDelete, "node:"+id.String(), old, nil)
+	tx.Log(journal.NodeDelete, journal.Target("node", id), old, nil)
 	return nil
 }
 
 // User returns a copy of the user as staged, for a change, or nil.
 func (tx *Tx) User(id selvage.UserID) *selvage.User {
-	u, ok := tx.users[id]
-	if !ok {
+	u, staged := tx.users[id]
+	if !staged {
 		u = tx.v.User(id)
 	}
 	if u == nil {
@@ -110,17 +112,21 @@ func (tx *Tx) User(id selvage.UserID) *selvage.User {
 
 // PutUser stages a user, new or changed.
 func (tx *Tx) PutUser(action string, u *selvage.User) error {
-	for _, other := range tx.v.users.byID {
-		if other.ID != u.ID && strings.EqualFold(other.Login, u.Login) {
-			return selvage.Errorf(selvage.KindConflict, "there is a user %q already", other.Login)
-		}
+	if other := tx.people().login(u.Login); other != nil && other.ID != u.ID {
+		return selvage.Errorf(selvage.KindConflict, "there is a user %q already", other.Login)
 	}
-	var old any
-	if prev := tx.User(u.ID); prev != nil {
-		old = prev
+	c := *u
+	target := journal.Target("user", u.ID)
+	old := tx.User(u.ID)
+	switch {
+	case old == nil:
+		tx.Log(action, target, nil, &c)
+	case sameUser(old, &c):
+		return nil
+	default:
+		tx.Log(action, target, old, &c)
 	}
-	tx.users[u.ID] = u
-	tx.Log(action, "user:"+u.ID.String(), old, u)
+	tx.users[u.ID] = &c
 	return nil
 }
 
@@ -132,118 +138,140 @@ func (tx *Tx) DeleteUser(id selvage.UserID) error {
 		return selvage.Errorf(selvage.KindNotFound, "no user %d", id)
 	}
 	tx.users[id] = nil
-	tx.Log(journal.UserDelete, "user:"+id.String(), old, nil)
+	tx.Log(journal.UserDelete, journal.Target("user", id), old, nil)
 	return nil
 }
 
+// people returns the users with the staged changes.
+func (tx *Tx) people() people { return tx.v.users.changed(tx.users) }
+
 // AuthKey returns a copy of the auth key as staged, for a change, or nil.
 func (tx *Tx) AuthKey(id selvage.KeyID) *selvage.AuthKey {
-	k, ok := tx.keys[id]
-	if !ok {
+	k, staged := tx.keys[id]
+	if !staged {
 		k = tx.v.AuthKey(id)
 	}
 	if k == nil {
 		return nil
 	}
+	return cloneKey(k)
+}
+
+func cloneKey(k *selvage.AuthKey) *selvage.AuthKey {
 	c := *k
+	c.Tags = slices.Clone(k.Tags)
 	return &c
 }
 
 // PutAuthKey stages an auth key, new or changed. With an empty action the change is
-// no journal entry of its own (a use of the key is part of the node's).
+// no journal entry of its own: then there must be one of a node that belongs to it.
 func (tx *Tx) PutAuthKey(action string, k *selvage.AuthKey) {
-	if action != "" {
-		var old any
-		if prev := tx.AuthKey(k.ID); prev != nil {
-			old = prev
-		}
-		tx.Log(action, "key:"+string(k.ID), old, k)
+	k = cloneKey(k)
+	old := tx.AuthKey(k.ID)
+	if old != nil && sameKey(old, k) {
+		return
 	}
 	tx.keys[k.ID] = k
-}
-
-// PutSettings stages new settings.
-func (tx *Tx) PutSettings(action string, s selvage.Settings) {
-	tx.settings = &s
-	tx.Log(action, "settings", tx.v.Tailnet.Settings, s)
-}
-
-// PutPolicy checks and stages a new policy text.
-func (tx *Tx) PutPolicy(text string) (*Policy, error) {
-	parsed, err := policy.Parse(text)
-	if err != nil {
-		return nil, selvage.Errorf(selvage.KindInvalid, "%w", err)
+	if action == "" {
+		return
 	}
-	prev := tx.v.Policy.Rev
-	var old any
-	rev := &selvage.PolicyRevision{Tailnet: tx.n.id, Rev: 1, Text: text, Created: tx.Now, Author: actorName(tx.Actor)}
+	target := journal.Target("key", k.ID)
+	if old == nil {
+		tx.Log(action, target, nil, k)
+	} else {
+		tx.Log(action, target, old, k)
+	}
+}
+
+// settings returns the settings as staged.
+func (tx *Tx) settings() *selvage.Settings {
+	if tx.tailnet != nil {
+		return &tx.tailnet.Settings
+	}
+	return &tx.v.Tailnet.Settings
+}
+
+// PutSettings stages new settings. A change of DNS settings is an entry DNSSet, that
+// of any others an entry with the given action, SettingsSet.
+func (tx *Tx) PutSettings(action string, s selvage.Settings) {
+	old := *tx.settings()
+	if sameJSON(old, s) {
+		return
+	}
+	if !sameJSON(old.DNS, s.DNS) {
+		tx.Log(journal.DNSSet, "dns", old.DNS, s.DNS)
+	}
+	old.DNS = s.DNS
+	if !sameJSON(old, s) {
+		if action == journal.DNSSet {
+			action = journal.SettingsSet
+		}
+		tx.Log(action, "settings", old, s)
+	}
+	t := *tx.v.Tailnet
+	t.Settings = s
+	tx.tailnet = &t
+}
+
+// PutPolicy checks and stages a new policy text. If it is byte for byte the newest
+// one, nothing changes.
+func (tx *Tx) PutPolicy(text string) (*Policy, error) {
 	newest, err := tx.stx.Policy(tx.n.id)
 	if err != nil {
 		return nil, err
 	}
+	if newest != nil && newest.Text == text && tx.policy == nil && tx.v.Policy.newest == newest.Rev && tx.v.Policy.Problem == nil {
+		return tx.v.Policy, nil
+	}
+	parsed, err := policy.Parse(text)
+	if err != nil {
+		return nil, selvage.Errorf(selvage.KindInvalid, "%w", err)
+	}
+	users := tx.people()
+	if err := parsed.Test(users.persons()); err != nil {
+		return nil, selvage.Errorf(selvage.KindInvalid, "%w", err)
+	}
+	rev := &selvage.PolicyRevision{Tailnet: tx.n.id, Rev: 1, Text: text, Created: tx.Now, Author: actorName(tx.Actor)}
+	var old any
 	if newest != nil {
-		rev.Rev = newest.Rev + 1
+		rev.Rev, old = newest.Rev+1, newest
 	}
-	if prev != nil {
-		old = prev
+	if tx.policy != nil {
+		return nil, fmt.Errorf("a change has two policies")
 	}
-	compiled := parsed.Compile(tx.people().persons())
-	tx.policy = &Policy{Compiled: compiled, Rev: rev, Parsed: parsed}
+	p := &Policy{Rev: rev, Parsed: parsed, newest: rev.Rev}
+	tx.policy = p.compile(users, tx.v.Tailnet, tx.v.nodes)
 	tx.Log(journal.PolicySet, "policy", old, rev)
 	return tx.policy, nil
 }
 
-// people returns the users with the staged changes.
-func (tx *Tx) people() *people {
-	if len(tx.users) == 0 {
-		return tx.v.users
-	}
-	byID := maps.Clone(tx.v.users.byID)
-	for id, u := range tx.users {
-		if u == nil {
-			delete(byID, id)
-		} else {
-			byID[id] = u
-		}
-	}
-	return newPeople(sortedUsers(byID))
-}
-
 // write stores all that is staged.
 func (tx *Tx) write() error {
-	if len(tx.changes) == 0 && len(tx.keys) == 0 {
-		return nil
-	}
-	if _, err := journal.Append(tx.stx, tx.Now, tx.Actor, tx.n.id, tx.changes); err != nil {
+	entries, err := journal.Append(tx.stx, tx.Now, tx.Actor, tx.n.id, tx.entries)
+	if err != nil {
 		return err
 	}
-	for id, u := range tx.users {
-		if u == nil {
-			continue
+	tx.written = len(entries)
+	for _, id := range slices.Sorted(maps.Keys(tx.users)) {
+		if u := tx.users[id]; u != nil {
+			err = tx.stx.PutUser(u)
+		} else if tx.v.User(id) != nil {
+			err = tx.stx.DeleteUser(id)
 		}
-		if err := tx.stx.PutUser(tx.users[id]); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	for _, k := range tx.keys {
-		if err := tx.stx.PutAuthKey(k); err != nil {
+	for _, id := range slices.Sorted(maps.Keys(tx.keys)) {
+		if err := tx.stx.PutAuthKey(tx.keys[id]); err != nil {
 			return err
 		}
 	}
 	if err := tx.writeNodes(); err != nil {
 		return err
 	}
-	for id, u := range tx.users {
-		if u == nil {
-			if err := tx.stx.DeleteUser(id); err != nil {
-				return err
-			}
-		}
-	}
-	if tx.settings != nil {
-		t := *tx.v.Tailnet
-		t.Settings = *tx.settings
-		if err := tx.stx.PutTailnet(&t); err != nil {
+	if tx.tailnet != nil {
+		if err := tx.stx.PutTailnet(tx.tailnet); err != nil {
 			return err
 		}
 	}
@@ -256,99 +284,31 @@ func (tx *Tx) write() error {
 // writeNodes deletes before it writes, so that a name or key that one node gives up
 // can go to another in the same change.
 func (tx *Tx) writeNodes() error {
-	for id, n := range tx.nodes {
-		if n == nil {
+	ids := slices.Sorted(maps.Keys(tx.nodes))
+	for _, id := range ids {
+		if tx.nodes[id] == nil && tx.v.Node(id) != nil {
 			if err := tx.stx.DeleteNode(id); err != nil {
 				return err
 			}
 		}
 	}
-	for _, n := range tx.nodes {
-		if n != nil {
-			if err := tx.stx.PutNode(n); err != nil {
-				return err
-			}
-		}
-	}
-	if len(tx.soft) == 0 {
-		return nil
-	}
-	return tx.stx.PutSoft(tx.soft)
-}
-
-// apply changes memory after the database has taken the change.
-func (n *Net) apply(tx *Tx) {
-	e := n.edit()
-	if len(tx.keys) > 0 {
-		e.v.keys = maps.Clone(e.v.keys)
-		maps.Copy(e.v.keys, tx.keys)
-	}
-	if tx.settings != nil {
-		t := *e.v.Tailnet
-		t.Settings = *tx.settings
-		e.v.Tailnet = &t
-		e.wide = true
-	}
-	if len(tx.users) > 0 {
-		e.v.users = tx.people()
-		e.wide = true
-	}
-	if tx.policy != nil {
-		e.v.Policy = tx.policy
-	} else if len(tx.users) > 0 && !samePersons(e.old.users, e.v.users) {
-		p := *e.v.Policy
-		p.Compiled = p.Parsed.Compile(e.v.users.persons())
-		e.v.Policy = &p
-	}
-	if e.v.Policy != e.old.Policy {
-		e.reclass()
-	}
-	n.applyNodes(e, tx)
-	if len(tx.keys) > 0 && len(e.dirty) == 0 && !e.wide {
-		// Keys are no client's business: a new view, but nobody to wake.
-		e.v.Published = n.hub.now()
-		n.ring.push(e.v.Seq, nil)
-		n.view.Store(e.v)
-		close(e.old.superseded)
-		return
-	}
-	e.publish()
-}
-
-func (n *Net) applyNodes(e *edit, tx *Tx) {
-	for id, node := range tx.nodes {
-		cur := e.v.Node(id)
-		if node == nil {
-			if cur != nil {
-				n.addresses.free(cur.Node)
-				delete(n.unsaved, id)
-				e.remove(cur)
-			}
+	first := map[selvage.NodeID]*selvage.Soft{}
+	for _, id := range ids {
+		n := tx.nodes[id]
+		if n == nil {
 			continue
 		}
-		if cur != nil {
-			rec := *cur
-			rec.Node = node
-			rec.Expired = node.Expired(tx.Now)
-			if soft := tx.soft[id]; soft != nil {
-				rec.Soft = soft
-			}
-			e.put(&rec)
-			continue
+		if err := tx.stx.PutNode(n); err != nil {
+			return err
 		}
-		soft := tx.soft[id]
-		if soft == nil {
-			soft = &selvage.Soft{Hostinfo: new(tailcfg.Hostinfo)}
+		// What a node that is there said is saved behind, like all reports, so that
+		// older ones can't come after it.
+		if report := tx.reports[id]; report != nil && tx.v.Node(id) == nil {
+			first[id] = newSoft()
+			report(first[id])
 		}
-		n.addresses.take(e.v.Tailnet.Settings, node)
-		e.put(&Node{Node: node, Soft: soft, Expired: node.Expired(tx.Now), slot: n.slotFor(id)})
 	}
-}
-
-func samePersons(a, b *people) bool { return slices.Equal(a.persons(), b.persons()) }
-
-func sortedUsers(byID map[selvage.UserID]*selvage.User) []*selvage.User {
-	return slices.SortedFunc(maps.Values(byID), func(a, b *selvage.User) int { return int(a.ID - b.ID) })
+	return tx.stx.PutSoft(first)
 }
 
 func actorName(a selvage.Actor) string {

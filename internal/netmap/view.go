@@ -1,6 +1,7 @@
 package netmap
 
 import (
+	"cmp"
 	"iter"
 	"net/netip"
 	"slices"
@@ -26,22 +27,24 @@ type View struct {
 	// Policy is the policy in force.
 	Policy *Policy
 
-	net   *Net
-	nodes table
-	users *people
-	keys  map[selvage.KeyID]*selvage.AuthKey
+	nodes trie[*Node]
+	users people
+	keys  textMap[*selvage.AuthKey]
 	// members has, for each class, the seq at which its members last changed.
-	members map[policy.Class]uint64
+	members trie[uint64]
 
 	// superseded is closed when there is a newer view.
 	superseded chan struct{}
 	// routesSeq is the seq at which some node's routes last changed.
 	routesSeq uint64
 
+	// What follows is worked out when it is first asked for.
 	addrsOnce  sync.Once
+	addrs      map[policy.Class][]netip.Addr
 	routesOnce sync.Once
 	subnets    []netip.Prefix
-	addrs      map[policy.Class][]netip.Addr
+	ownersOnce sync.Once
+	owned      map[selvage.UserID][]*Node
 }
 
 // Policy is the policy in force and where it came from.
@@ -53,66 +56,49 @@ type Policy struct {
 	Parsed *policy.Policy
 	// Problem says why a newer revision than Rev is not in force; nil if Rev is the newest.
 	Problem error
-}
 
-// people are the users of a view, replaced as a whole when one of them changes.
-type people struct {
-	byID    map[selvage.UserID]*selvage.User
-	byLogin map[string]*selvage.User // lower case
+	newest int64 // the newest revision's number, 0 if there is none
 }
 
 // Node returns the node with the given ID, or nil.
-func (v *View) Node(id selvage.NodeID) *Node {
-	slot, ok := v.net.slotOf(id)
-	if !ok {
-		return nil
-	}
-	if n := v.nodes.at(slot); n != nil && n.ID == id {
-		return n
-	}
-	return nil
-}
+func (v *View) Node(id selvage.NodeID) *Node { return v.nodes.at(uint64(id)) }
 
-// NodeByName returns the node with the given name, full name, address or ID, or an
-// error that names what was looked for.
+// NodeByName returns the node with the given name, full name, address, stable ID or
+// ID, or an error that names what was looked for. A name goes before an ID.
 func (v *View) NodeByName(s string) (*Node, error) {
-	want := strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(s, "."), "."+v.Tailnet.Settings.Domain))
+	want := strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(s, "."), "."+v.Domain()))
 	addr, _ := netip.ParseAddr(s)
 	for n := range v.Nodes() {
-		if n.Name == want || n.StableID == s || n.ID.String() == s || (addr.IsValid() && (n.IPv4 == addr || n.IPv6 == addr)) {
+		if n.Name == want || n.StableID == s || addr.IsValid() && (n.IPv4 == addr || n.IPv6 == addr) {
 			return n, nil
 		}
+	}
+	if id, err := selvage.ParseNodeID(s); err == nil && v.Node(id) != nil {
+		return v.Node(id), nil
 	}
 	return nil, selvage.Errorf(selvage.KindNotFound, "no node %q in tailnet %s; `selvage node list` shows them", s, v.Tailnet.Name)
 }
 
-// Nodes returns all nodes, in the order of their slots.
+// Nodes returns all nodes, by ID.
 func (v *View) Nodes() iter.Seq[*Node] { return v.nodes.all }
 
 // User returns the user with the given ID, or nil.
-func (v *View) User(id selvage.UserID) *selvage.User { return v.users.byID[id] }
+func (v *View) User(id selvage.UserID) *selvage.User { return v.users.user(id) }
 
 // UserByLogin returns the user with the given login, or an error that names it.
 func (v *View) UserByLogin(login string) (*selvage.User, error) {
-	if u := v.users.byLogin[strings.ToLower(login)]; u != nil {
+	if u := v.users.login(login); u != nil {
 		return u, nil
 	}
 	return nil, selvage.Errorf(selvage.KindNotFound, "no user %q in tailnet %s; `selvage user list` shows them", login, v.Tailnet.Name)
 }
 
 // Users returns all users, by ID.
-func (v *View) Users() []*selvage.User {
-	users := make([]*selvage.User, 0, len(v.users.byID))
-	for _, u := range v.users.byID {
-		users = append(users, u)
-	}
-	slices.SortFunc(users, func(a, b *selvage.User) int { return int(a.ID - b.ID) })
-	return users
-}
+func (v *View) Users() []*selvage.User { return v.users.list() }
 
 // Owner returns the owner with the lowest ID, or nil if there is none.
 func (v *View) Owner() *selvage.User {
-	for _, u := range v.Users() {
+	for u := range v.users.byID.all {
 		if u.Role == selvage.RoleOwner {
 			return u
 		}
@@ -121,19 +107,13 @@ func (v *View) Owner() *selvage.User {
 }
 
 // AuthKey returns the auth key with the given ID, or nil.
-func (v *View) AuthKey(id selvage.KeyID) *selvage.AuthKey { return v.keys[id] }
+func (v *View) AuthKey(id selvage.KeyID) *selvage.AuthKey { return v.keys.at(string(id)) }
 
 // AuthKeys returns all auth keys, newest first.
 func (v *View) AuthKeys() []*selvage.AuthKey {
-	keys := make([]*selvage.AuthKey, 0, len(v.keys))
-	for _, k := range v.keys {
-		keys = append(keys, k)
-	}
+	keys := slices.Collect(v.keys.all)
 	slices.SortFunc(keys, func(a, b *selvage.AuthKey) int {
-		if c := b.Created.Compare(a.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(string(a.ID), string(b.ID))
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	return keys
 }
@@ -173,7 +153,7 @@ func (v *View) RoutesFor(viewer, peer *Node) []netip.Prefix {
 	return routes
 }
 
-// membersOf returns the addresses of the members of a class, in slot order.
+// membersOf returns the addresses of the members of a class, by node ID.
 func (v *View) membersOf(c policy.Class) []netip.Addr {
 	v.addrsOnce.Do(func() {
 		v.addrs = map[policy.Class][]netip.Addr{}
@@ -184,6 +164,19 @@ func (v *View) membersOf(c policy.Class) []netip.Addr {
 		}
 	})
 	return v.addrs[c]
+}
+
+// ownedBy returns the nodes that belong to a user and not to tags.
+func (v *View) ownedBy(id selvage.UserID) []*Node {
+	v.ownersOnce.Do(func() {
+		v.owned = map[selvage.UserID][]*Node{}
+		for n := range v.nodes.all {
+			if !n.Tagged() {
+				v.owned[n.User] = append(v.owned[n.User], n)
+			}
+		}
+	})
+	return v.owned[id]
 }
 
 // Superseded is closed when there is a newer view.
