@@ -81,7 +81,11 @@ func Open(ctx context.Context, o Options) (*Hub, error) {
 		return nil, err
 	}
 	if len(h.nets) == 0 {
-		if _, err := h.CreateTailnet(ctx, selvage.System(), DefaultTailnet); err != nil {
+		_, err := h.CreateTailnet(ctx, selvage.System(), DefaultTailnet)
+		if selvage.Is(err, selvage.KindConflict) { // another server was faster
+			err = h.loadUnknown(ctx)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

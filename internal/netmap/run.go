@@ -21,13 +21,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			// The last save must not be cut off by the end that it waits for.
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSaveTimeout)
-			defer cancel()
-			for _, n := range h.Nets() {
-				n.parting()
-			}
-			return h.Flush(last)
+			return h.last(ctx)
 		case <-flush.C:
 			if err := h.Flush(ctx); err != nil && ctx.Err() == nil {
 				h.log.Error("soft state not saved; will try again", "err", err)
@@ -41,6 +35,17 @@ func (h *Hub) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// last saves for the last time. ctx has ended, and the save must not be cut off by the
+// end that it waited for.
+func (h *Hub) last(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSaveTimeout)
+	defer cancel()
+	for _, n := range h.Nets() {
+		n.parting()
+	}
+	return h.Flush(ctx)
 }
 
 // Flush saves the soft state that has changed since the last time. A tailnet that
