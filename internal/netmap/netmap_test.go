@@ -27,6 +27,9 @@ type clock struct {
 	now time.Time
 }
 
+// quiet is for logs that no test reads.
+var quiet = slog.New(slog.DiscardHandler)
+
 func newClock() *clock { return &clock{now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)} }
 
 func (c *clock) Now() time.Time {
