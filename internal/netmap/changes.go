@@ -44,7 +44,13 @@ func (n *Net) apply(c *changes, at time.Time) *View {
 	if c.empty() {
 		return n.View()
 	}
-	policy := c.inForce(n.View()) // before the lock: it takes long
+	// What takes long comes before the lock.
+	before := n.View()
+	policy := c.inForce(before)
+	classed := before.nodes
+	if policy != before.Policy {
+		classed = classed.mapped(policy.classed)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	e := n.edit()
@@ -59,7 +65,7 @@ func (n *Net) apply(c *changes, at time.Time) *View {
 		e.v.users, e.wide = e.v.users.changed(c.users), true
 	}
 	if policy != e.old.Policy {
-		e.reclass(policy)
+		e.reclass(policy, before.nodes, classed)
 	}
 	ids := slices.Sorted(maps.Keys(c.nodes))
 	// What one node gives up, another may get.
@@ -128,7 +134,7 @@ func (c *changes) inForce(v *View) *Policy {
 // compile returns the policy for the given people and address ranges.
 func (p *Policy) compile(users people, t *selvage.Tailnet, nodes trie[*Node]) *Policy {
 	c := *p
-	c.Compiled = p.Parsed.Compile(users.persons(), nodeRanges(t, nodes)...)
+	c.Compiled, c.rows = p.Parsed.Compile(users.persons(), nodeRanges(t, nodes)...), new(rows)
 	return &c
 }
 

@@ -70,15 +70,19 @@ type comparison struct {
 	samePolicy bool
 	// renamed is set when the domain changed, which is part of every node's name.
 	renamed bool
-	d       Delta
+	// saw and sees are the viewer's sight before and now.
+	saw, sees func(*Node) bool
+	d         Delta
 }
 
 // peers looks at the nodes that changed, or at all if what the viewer may see
 // changed.
 func (c *comparison) peers() {
 	look := differing[*Node]
+	c.saw, c.sees = func(n *Node) bool { return c.last.Sees(c.was, n) }, func(n *Node) bool { return c.now.Sees(c.is, n) }
 	if !c.samePolicy || c.was.Expired != c.is.Expired || c.renamed {
 		look = both[*Node]
+		c.saw, c.sees = c.last.sight(c.was), c.now.sight(c.is)
 	}
 	look(c.last.nodes, c.now.nodes, func(_ uint64, a, b *Node) bool {
 		c.peer(a, b)
@@ -87,8 +91,8 @@ func (c *comparison) peers() {
 }
 
 func (c *comparison) peer(a, b *Node) {
-	saw := a != nil && c.last.Sees(c.was, a)
-	sees := b != nil && c.now.Sees(c.is, b)
+	saw := a != nil && c.saw(a)
+	sees := b != nil && c.sees(b)
 	switch {
 	case saw && !sees:
 		c.d.Removed = append(c.d.Removed, a.ID)

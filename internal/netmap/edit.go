@@ -109,15 +109,25 @@ func (e *edit) membership(c policy.Class) {
 	e.v.members = e.v.members.set(uint64(c), e.v.Seq)
 }
 
-// reclass puts a policy in force and works out every node's class anew.
-func (e *edit) reclass(p *Policy) {
-	e.v.Policy, e.wide = p, true
-	e.v.members = trie[uint64]{} // classes belong to a policy
-	e.v.nodes = e.v.nodes.mapped(func(cur *Node) *Node {
-		rec := *cur
-		rec.Class = p.Class(rec.Device())
-		return &rec
+// reclass puts a policy in force. classed is what the nodes of an earlier view are
+// under it; of those that changed since, the classes are worked out anew.
+func (e *edit) reclass(p *Policy, before, classed trie[*Node]) {
+	differing(before, e.v.nodes, func(i uint64, _, cur *Node) bool {
+		if cur != nil {
+			cur = p.classed(cur)
+		}
+		classed = classed.set(i, cur)
+		return true
 	})
+	e.v.nodes, e.v.Policy, e.wide = classed, p, true
+	e.v.members = trie[uint64]{} // classes belong to a policy
+}
+
+// classed returns a copy of the node with its class under the policy.
+func (p *Policy) classed(cur *Node) *Node {
+	rec := *cur
+	rec.Class = p.Class(rec.Device())
+	return &rec
 }
 
 // publish makes the edit the newest view and wakes the sessions that it concerns.

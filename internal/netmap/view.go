@@ -58,6 +58,7 @@ type Policy struct {
 	Problem error
 
 	newest int64 // the newest revision's number, 0 if there is none
+	rows   *rows // of Compiled
 }
 
 // Node returns the node with the given ID, or nil.
@@ -127,11 +128,23 @@ func (v *View) Sees(viewer, peer *Node) bool {
 // Peers returns the nodes that viewer is told of.
 func (v *View) Peers(viewer *Node) iter.Seq[*Node] {
 	return func(yield func(*Node) bool) {
+		sees := v.sight(viewer)
 		for n := range v.nodes.all {
-			if v.Sees(viewer, n) && !yield(n) {
+			if sees(n) && !yield(n) {
 				return
 			}
 		}
+	}
+}
+
+// sight returns Sees for one viewer, for many questions about nodes of the view.
+func (v *View) sight(viewer *Node) func(peer *Node) bool {
+	if !viewer.takesPart() || viewer.Expired {
+		return func(*Node) bool { return false }
+	}
+	row := v.Policy.row(viewer.Class)
+	return func(peer *Node) bool {
+		return peer.takesPart() && row.has(peer.Class) && peer.ID != viewer.ID
 	}
 }
 

@@ -138,12 +138,9 @@ func (ws *watchers) notify(e *edit) {
 			told[now.Class] = struct{}{}
 		}
 	}
-	for viewer, sessions := range ws.byClass {
-		for c := range told {
-			if viewer != noClass && e.v.Policy.Sees(viewer, c) {
-				wakeAll(sessions)
-				break
-			}
+	for c := range told {
+		for viewer := range e.v.Policy.row(c).all() {
+			wakeAll(ws.byClass[viewer])
 		}
 	}
 }
