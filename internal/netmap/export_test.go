@@ -32,6 +32,13 @@ func FollowForTest(ctx context.Context, h *Hub) error { return h.follow(ctx) }
 // PartForTest does what Run does when it ends.
 func PartForTest(ctx context.Context, h *Hub) error { return h.last(ctx) }
 
+// FailSaveForTest saves soft state in vain; meanwhile is called while it is under way.
+func FailSaveForTest(n *Net, meanwhile func()) {
+	batch := n.takeUnsaved()
+	meanwhile()
+	n.putBack(batch)
+}
+
 // CheckForTest compares all that is kept beside the view with the view.
 func CheckForTest(n *Net) error {
 	n.turn <- struct{}{}

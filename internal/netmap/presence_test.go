@@ -136,6 +136,13 @@ func TestSoftStateSurvivesFailedSaves(t *testing.T) {
 	if lag := hub.SoftLag(); lag != 1 {
 		t.Errorf("%d nodes wait to be saved, want 1", lag)
 	}
+	netmap.FailSaveForTest(n, func() { report(kept, 3) })
+	if err := hub.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, again := open(t, db, c); again.View().Node(kept).Soft.HomeDERP != 3 {
+		t.Error("an older report was saved over a newer one")
+	}
 	if _, err := n.Watch(kept); err != nil {
 		t.Fatal(err)
 	}
@@ -145,8 +152,8 @@ func TestSoftStateSurvivesFailedSaves(t *testing.T) {
 	}
 	_, again := open(t, db, c)
 	got := again.View().Node(kept)
-	if got.Soft.HomeDERP != 2 || !got.Soft.LastSeen.Equal(c.Now()) {
-		t.Errorf("after the restart: home relay %d, seen %v; want 2 and %v", got.Soft.HomeDERP, got.Soft.LastSeen, c.Now())
+	if got.Soft.HomeDERP != 3 || !got.Soft.LastSeen.Equal(c.Now()) {
+		t.Errorf("after the restart: home relay %d, seen %v; want 3 and %v", got.Soft.HomeDERP, got.Soft.LastSeen, c.Now())
 	}
 }
 

@@ -69,17 +69,27 @@ func (n *Net) SetReachable(id selvage.NodeID, reachable bool) {
 func (n *Net) flush(ctx context.Context) error {
 	n.saving.Lock()
 	defer n.saving.Unlock()
-	n.mu.Lock()
-	batch := n.unsaved
-	n.unsaved = map[selvage.NodeID]*selvage.Soft{}
-	n.mu.Unlock()
+	batch := n.takeUnsaved()
 	if len(batch) == 0 {
 		return nil
 	}
 	err := n.hub.db.Tx(ctx, func(tx *store.Tx) error { return tx.PutSoft(batch) })
-	if err == nil {
-		return nil
+	if err != nil {
+		n.putBack(batch)
 	}
+	return err
+}
+
+func (n *Net) takeUnsaved() map[selvage.NodeID]*selvage.Soft {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	batch := n.unsaved
+	n.unsaved = map[selvage.NodeID]*selvage.Soft{}
+	return batch
+}
+
+// putBack returns what could not be saved, unless there is something newer.
+func (n *Net) putBack(batch map[selvage.NodeID]*selvage.Soft) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for id, soft := range batch {
@@ -87,5 +97,4 @@ func (n *Net) flush(ctx context.Context) error {
 			n.unsaved[id] = soft
 		}
 	}
-	return err
 }

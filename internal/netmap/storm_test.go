@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -52,6 +53,7 @@ type follower struct {
 	view  *netmap.View
 	peers map[selvage.NodeID]peer
 	users map[selvage.UserID]selvage.User
+	rules []tailcfg.FilterRule
 	gone  bool
 }
 
@@ -63,6 +65,7 @@ func (f *follower) start() {
 		f.gone = true
 		return
 	}
+	f.rules = f.view.Filter(self)
 	for n := range f.view.Peers(self) {
 		f.peers[n.ID] = peerOf(f.view, self, n)
 		if u := f.view.User(n.User); u != nil {
@@ -91,6 +94,9 @@ func (f *follower) look() {
 	}
 	for _, u := range d.Users {
 		f.users[u.ID] = *u
+	}
+	if d.Filter {
+		f.rules = v.Filter(self)
 	}
 	f.view = v
 }
@@ -156,6 +162,9 @@ func (f *follower) check(t *testing.T) {
 	want.start()
 	if d := cmp.Diff(want.peers, f.peers, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); d != "" {
 		t.Errorf("node %d at view %d of %d: what it was told differs from what there is (-is +told):\n%s", f.id, f.view.Seq, v.Seq, d)
+	}
+	if d := cmp.Diff(want.rules, f.rules); d != "" {
+		t.Errorf("node %d at view %d of %d: its packet filter differs (-is +told):\n%s", f.id, f.view.Seq, v.Seq, d)
 	}
 	for id, u := range want.users {
 		if f.users[id] != u {
@@ -341,6 +350,31 @@ func (s *storm) act(ctx context.Context, r *rand.Rand) error {
 	return s.admin(ctx, r)
 }
 
+// quietly does what wakes only those who see it.
+func (s *storm) quietly(ctx context.Context, r *rand.Rand) error {
+	switch r.IntN(9) {
+	case 0:
+		return s.join(ctx, r)
+	case 1:
+		return s.watch(r)
+	case 2:
+		return s.net.SetNodeTags(ctx, selvage.System(), pick(s, r, &s.nodes), []string{[]string{"tag:a", "tag:b"}[r.IntN(2)]})
+	case 3:
+		return s.net.SetApprovedRoutes(ctx, selvage.System(), pick(s, r, &s.nodes), someOf(r, stormRoutes))
+	}
+	return s.report(r)
+}
+
+// settle ends the sessions and checks what they have been told.
+func (s *storm) settle(t *testing.T) {
+	close(s.stop)
+	s.running.Wait()
+	for _, f := range s.followers {
+		f.check(t)
+	}
+	s.followers, s.stop = nil, make(chan struct{})
+}
+
 // TestStorm does all kinds of things at once from many goroutines. Afterwards what
 // every session has been told must be what there is, without a look that nothing woke
 // it for; what is kept beside the view must fit it; and a server that starts on the
@@ -361,30 +395,39 @@ func TestStorm(t *testing.T) {
 		}
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
-		var acting sync.WaitGroup
-		for i := range 50 {
-			acting.Go(func() {
-				r := rand.New(rand.NewPCG(seed, uint64(i)))
-				for range 15 {
-					s := storms[i%2]
-					if err := s.act(t.Context(), r); err != nil && selvage.KindOf(err) == selvage.KindInternal {
-						t.Errorf("internal error: %v", err)
-					}
-					if r.IntN(20) == 0 {
-						if err := hub.Flush(t.Context()); err != nil {
-							t.Error(err)
+		rage := func(phase uint64, act func(*storm, *rand.Rand) error) {
+			var acting sync.WaitGroup
+			defer acting.Wait()
+			for i := range uint64(50) {
+				acting.Go(func() {
+					r := rand.New(rand.NewPCG(seed, i+phase))
+					for range 15 {
+						if err := act(storms[i%2], r); err != nil && selvage.KindOf(err) == selvage.KindInternal {
+							t.Errorf("internal error: %v", err)
+						}
+						if r.IntN(20) == 0 {
+							if err := hub.Flush(t.Context()); err != nil {
+								t.Error(err)
+							}
 						}
 					}
-				}
-			})
-		}
-		acting.Wait()
-		for _, s := range storms {
-			close(s.stop)
-			s.running.Wait()
-			for _, f := range s.followers {
-				f.check(t)
+				})
 			}
+		}
+		rage(0, func(s *storm, r *rand.Rand) error { return s.act(t.Context(), r) })
+		// After what wakes everybody comes what doesn't, under each policy.
+		for phase, policy := range stormPolicies {
+			for _, s := range storms {
+				if _, err := s.net.SetPolicy(t.Context(), selvage.System(), policy+strings.Repeat(" ", phase)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rage(uint64(100*phase+100), func(s *storm, r *rand.Rand) error { return s.quietly(t.Context(), r) })
+			for _, s := range storms {
+				s.settle(t)
+			}
+		}
+		for _, s := range storms {
 			if err := netmap.CheckForTest(s.net); err != nil {
 				t.Error(err)
 			}
