@@ -257,6 +257,14 @@ func checkApplied(p *policy.Policy) error {
 	case p.DisableIPv4():
 		return selvage.Errorf(selvage.KindInvalid, "\"disableIPv4\" is not applied here: every device has an IPv4 address; take it out of the policy")
 	}
+	for _, r := range slices.Concat(p.Rules(), p.SSHRules()) {
+		switch {
+		case len(r.Posture) > 0:
+			return selvage.Errorf(selvage.KindInvalid, "policy:%d:%d: rules with postures are not applied here, since what devices report of themselves is not yet judged; take srcPosture out", r.Line, r.Col)
+		case len(r.Via) > 0:
+			return selvage.Errorf(selvage.KindInvalid, "policy:%d:%d: rules with \"via\" are not applied here, since every device uses the router in charge; take via out", r.Line, r.Col)
+		}
+	}
 	return nil
 }
 
