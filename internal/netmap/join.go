@@ -165,14 +165,15 @@ func (tx *Tx) keyOwner(j Join, requested []string) (owner, error) {
 	if err := k.Usable(tx.Now); err != nil {
 		return owner{}, err
 	}
+	u := tx.User(k.User)
+	// A key with tags can have been made by nobody, on the server itself.
+	if gone := u == nil || u.Suspended; gone && (k.User != 0 || len(k.Tags) == 0) {
+		return owner{}, selvage.Errorf(selvage.KindDenied, "the owner of auth key %s may not add devices any more", k.ID)
+	}
 	own := owner{preapproved: k.Preapproved, ephemeral: j.Ephemeral || k.Ephemeral, key: k}
 	if len(k.Tags) > 0 {
 		own.tags = k.Tags
 		return own, k.Holds(requested)
-	}
-	u := tx.User(k.User)
-	if u == nil || u.Suspended {
-		return owner{}, selvage.Errorf(selvage.KindDenied, "the owner of auth key %s may not add devices any more", k.ID)
 	}
 	own.user, own.tags = u.ID, requested
 	if len(requested) > 0 && tx.mayTag(u, requested) != nil {
