@@ -1,0 +1,178 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"tailscale.com/tailcfg"
+	"tailscale.com/types/key"
+
+	"selvage"
+	"selvage/internal/journal"
+	"selvage/internal/netmap"
+)
+
+// Limits of requests to nodes.
+const (
+	// AskTimeout is the longest that a request to a node is waited for.
+	AskTimeout = 30 * time.Second
+	// maxAsks bounds the requests under way, of all nodes together.
+	maxAsks = 1_000
+	// maxAnswer bounds a node's answer; a netmap or heap profile can be megabytes.
+	maxAnswer = 16 << 20
+)
+
+// ask is a request to a node that waits for its answer.
+type ask struct {
+	machine  key.MachinePublic // who may answer
+	deadline time.Time
+	answer   chan []byte // capacity 1
+}
+
+// askTable holds the requests under way, by their random token.
+type askTable struct {
+	mu sync.Mutex
+	// guards the following field
+	byToken map[string]*ask
+}
+
+func newAskTable() *askTable { return &askTable{byToken: map[string]*ask{}} }
+
+func (t *askTable) add(m key.MachinePublic, deadline time.Time) (string, *ask, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.byToken) >= maxAsks {
+		return "", nil, selvage.Errorf(selvage.KindBusy, "%d requests to devices are under way; try again", maxAsks)
+	}
+	token := selvage.RandomText(26)
+	a := &ask{machine: m, deadline: deadline, answer: make(chan []byte, 1)}
+	t.byToken[token] = a
+	return token, a, nil
+}
+
+func (t *askTable) drop(token string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byToken, token)
+}
+
+// take returns the request with the token if the machine may answer it, once.
+func (t *askTable) take(token string, m key.MachinePublic) *ask {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a := t.byToken[token]
+	if a == nil || a.machine != m {
+		return nil
+	}
+	delete(t.byToken, token)
+	return a
+}
+
+// serveAnswer takes in what a node answers. Nothing in it is to be trusted.
+func (s *Server) serveAnswer(w http.ResponseWriter, r *http.Request) {
+	a := s.asked.take(r.PathValue("token"), from(r.Context()).machine)
+	if a == nil {
+		http.NotFound(w, r)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
+	if err != nil {
+		http.Error(w, "answer too large or cut off", http.StatusRequestEntityTooLarge)
+		return
+	}
+	a.answer <- body
+}
+
+// ask puts a request on a node's session and waits for the answer.
+func (s *Server) ask(ctx context.Context, n *netmap.Net, node *netmap.Node, path string, fill func(*tailcfg.PingRequest)) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, AskTimeout)
+	defer cancel()
+	m := s.sessionOf(n.ID(), node.ID)
+	if m == nil {
+		return nil, selvage.Errorf(selvage.KindBusy, "device %s is not connected", node.Name)
+	}
+	deadline, _ := ctx.Deadline()
+	token, a, err := s.asked.add(node.Machine, deadline)
+	if err != nil {
+		return nil, err
+	}
+	defer s.asked.drop(token)
+	// The client keeps one connection per host name, so the host has to be the one
+	// that it has dialled already.
+	ping := &tailcfg.PingRequest{URL: "https://" + m.c.host + path + token, URLIsNoise: true}
+	fill(ping)
+	select {
+	case m.push <- &tailcfg.MapResponse{KeepAlive: true, PingRequest: ping}:
+	default:
+		return nil, selvage.Errorf(selvage.KindBusy, "device %s has %d requests waiting already", node.Name, pushQueue)
+	}
+	select {
+	case body := <-a.answer:
+		return body, nil
+	case <-ctx.Done():
+		return nil, selvage.Errorf(selvage.KindBusy, "device %s did not answer in time", node.Name)
+	}
+}
+
+// C2N sends an HTTP request to the handlers that a client has for its coordination
+// server, such as GET /debug/metrics. It is written to the journal, since it can read
+// from a person's device.
+func (s *Server) C2N(ctx context.Context, actor selvage.Actor, n *netmap.Net, node *netmap.Node, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequest(method, path, bytes.NewReader(body))
+	if err != nil {
+		return nil, selvage.Errorf(selvage.KindInvalid, "bad request to a device: %w", err)
+	}
+	var payload bytes.Buffer
+	req.Host = cmp.Or(req.Host, "control")
+	if err := req.Write(&payload); err != nil {
+		return nil, fmt.Errorf("encode request to node %d: %w", node.ID, err)
+	}
+	err = n.Update(ctx, actor, func(tx *netmap.Tx) error {
+		tx.Log(journal.NodeRequest, "node:"+node.ID.String(), nil, map[string]string{"method": method, "path": path})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write down request to node %d: %w", node.ID, err)
+	}
+	answer, err := s.ask(ctx, n, node, "/machine/c2n/", func(p *tailcfg.PingRequest) {
+		p.Types, p.Payload = "c2n", payload.Bytes()
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), req)
+	if err != nil {
+		return nil, selvage.Errorf(selvage.KindInternal, "device %s sent an answer that is no HTTP response: %w", node.Name, err)
+	}
+	return resp, nil
+}
+
+// Ping makes a node ping an address of the tailnet, by disco, TSMP, ICMP or peerapi.
+func (s *Server) Ping(ctx context.Context, n *netmap.Net, node *netmap.Node, to netip.Addr, kind tailcfg.PingType) (*tailcfg.PingResponse, error) {
+	answer, err := s.ask(ctx, n, node, "/machine/ping/", func(p *tailcfg.PingRequest) {
+		p.Types, p.IP = string(kind), to
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp := new(tailcfg.PingResponse)
+	if err := json.Unmarshal(answer, resp); err != nil {
+		return nil, fmt.Errorf("decode ping result of node %d: %w", node.ID, err)
+	}
+	return resp, nil
+}
+
+// alive asks a node for a sign of life over its session.
+func (s *Server) alive(ctx context.Context, n *netmap.Net, node *netmap.Node) error {
+	_, err := s.ask(ctx, n, node, "/machine/alive/", func(*tailcfg.PingRequest) {})
+	return err
+}
