@@ -2,8 +2,12 @@ package relay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/http"
 	"net/http/httptest"
+
+	"go4.org/mem"
+	"tailscale.com/types/key"
 )
 
 // newRecorder sends one request to the handler.
@@ -15,4 +19,11 @@ func newRecorder(h http.Handler, method, path string, body []byte, token string)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w
+}
+
+// nodeKey makes a key without the cost of a real one.
+func nodeKey(i int) key.NodePublic {
+	var raw [32]byte
+	binary.BigEndian.PutUint64(raw[:], uint64(i)+1)
+	return key.NodePublicFromRaw32(mem.B(raw[:]))
 }

@@ -386,8 +386,7 @@ func (c *fakeConn) Close() error               { return nil }
 // However the bytes come, they come out as they went in if the key is admitted,
 // and not even the key comes out whole if it isn't.
 func FuzzGate(f *testing.F) {
-	k := key.NewNode().Public().Raw32()
-	hello := append([]byte{byte(derp.FrameClientInfo), 0, 0, 0, 100}, k[:]...)
+	hello := key.NewNode().Public().AppendTo([]byte{byte(derp.FrameClientInfo), 0, 0, 0, 100})
 	f.Add(append(hello, "rest of the frame"...), uint8(3), true)
 	f.Add(hello, uint8(1), false)
 	f.Add([]byte("GET / HTTP/1.1"), uint8(200), true)
