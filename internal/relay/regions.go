@@ -24,8 +24,10 @@ const (
 )
 
 const (
-	// DefaultRefresh is how often sources are loaded again.
+	// DefaultRefresh is how often URLs are loaded again.
 	DefaultRefresh = 3 * time.Hour
+	// sourceEvery is how often files are read again, and sources that failed.
+	sourceEvery = time.Minute
 	// relayLife is how long a relay that is silent stays in the map; relays announce
 	// themselves every announceEvery.
 	relayLife = 5 * time.Minute
@@ -35,9 +37,13 @@ const (
 	// every client rebuild its configuration. The first change after a quiet time
 	// is published at once.
 	coalesce = 10 * time.Second
+	// maxLoading is how many sources are loaded at a time.
+	maxLoading = 8
 )
 
-// Embedded is the relay in the server itself.
+// Embedded is the relay in the server itself. Two clients of one region must be at
+// the same relay, so it is for a server with one replica; several use relays on
+// hosts of their own.
 type Embedded struct {
 	Region int    // zero: DefaultRegion
 	Code   string // empty: "selvage"
@@ -63,7 +69,7 @@ type RegionConfig struct {
 	// Sources are files and URLs of region maps. A later one wins over an earlier
 	// one, registered relays and the embedded one win over all.
 	Sources []string
-	Refresh time.Duration // zero: DefaultRefresh
+	Refresh time.Duration // of URLs; files are read every minute; zero: DefaultRefresh
 	HTTP    *http.Client  // zero: http.DefaultClient
 	Log     *slog.Logger
 }
@@ -156,13 +162,29 @@ func (r *Regions) Changed() <-chan struct{} { return r.changed }
 // Refresh loads all sources now. A source that fails keeps its last good map; the
 // errors of all are joined.
 func (r *Regions) Refresh(ctx context.Context) error {
-	maps := make([]*tailcfg.DERPMap, len(r.c.Sources))
-	errs := make([]error, len(r.c.Sources))
+	return r.refresh(ctx, func(*source) bool { return true })
+}
+
+// refresh loads the sources that are due.
+func (r *Regions) refresh(ctx context.Context, due func(*source) bool) error {
+	type result struct {
+		s   *source
+		m   *tailcfg.DERPMap
+		err error
+	}
+	var results []*result
+	r.mu.Lock()
+	for _, s := range r.sources {
+		if due(s) {
+			results = append(results, &result{s: s})
+		}
+	}
+	r.mu.Unlock()
 	var g errgroup.Group
-	g.SetLimit(8)
-	for i, at := range r.c.Sources {
+	g.SetLimit(maxLoading)
+	for _, res := range results {
 		g.Go(func() error {
-			maps[i], errs[i] = load(ctx, r.c.HTTP, at)
+			res.m, res.err = load(ctx, r.c.HTTP, res.s.at)
 			return nil
 		})
 	}
@@ -170,10 +192,12 @@ func (r *Regions) Refresh(ctx context.Context) error {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, s := range r.sources {
-		if s.err = errs[i]; s.err == nil {
-			s.m, s.loaded = maps[i], now
+	var errs []error
+	for _, res := range results {
+		if res.s.err = res.err; res.err == nil {
+			res.s.m, res.s.loaded = res.m, now
 		}
+		errs = append(errs, res.err)
 	}
 	r.touch(now)
 	return errors.Join(errs...)
@@ -204,8 +228,8 @@ func (r *Regions) SetRelays(relays []selvage.Relay) {
 	r.touch(time.Now())
 }
 
-// Run keeps the map up to date until ctx is done, and then returns nil. It loads
-// the sources at once.
+// Run keeps the map up to date until ctx is done, and then returns nil. It begins
+// with the sources that were not loaded yet.
 func (r *Regions) Run(ctx context.Context) error {
 	var g errgroup.Group
 	if len(r.c.Sources) > 0 {
@@ -216,10 +240,21 @@ func (r *Regions) Run(ctx context.Context) error {
 }
 
 func (r *Regions) refreshLoop(ctx context.Context) {
-	t := time.NewTicker(r.c.Refresh)
+	t := time.NewTicker(sourceEvery)
 	defer t.Stop()
+	var logged string // the error that the log has already
 	for {
-		if err := r.Refresh(ctx); err != nil && ctx.Err() == nil {
+		now := time.Now()
+		err := r.refresh(ctx, func(s *source) bool {
+			return !isURL(s.at) || s.err != nil || now.Sub(s.loaded) >= r.c.Refresh
+		})
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			logged = ""
+		case err.Error() != logged:
+			logged = err.Error()
 			r.c.Log.Warn("keep old relay regions", "err", err)
 		}
 		select {

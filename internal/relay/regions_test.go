@@ -395,3 +395,44 @@ func TestRelaysComeAndGo(t *testing.T) {
 		}
 	})
 }
+
+func TestFilesAreReadAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "map.json")
+	put := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(mapJSON)
+	synctest.Test(t, func(t *testing.T) {
+		r, err := NewRegions(RegionConfig{Sources: []string{file}, Log: testLog(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- r.Run(ctx) }()
+		if wakes(r) != 1 || len(r.Map("", newClient).Regions) != 2 {
+			t.Error("Run didn't load the file")
+		}
+		time.Sleep(3 * sourceEvery)
+		if wakes(r) != 0 {
+			t.Error("a file that is the same woke clients")
+		}
+		put("{")
+		time.Sleep(sourceEvery)
+		if wakes(r) != 0 || len(r.Map("", newClient).Regions) != 2 || r.Status()[0].Err == nil {
+			t.Error("a broken file changed the map")
+		}
+		put(`{"Regions":{"5":{"RegionCode":"x"}}}`)
+		time.Sleep(sourceEvery)
+		if wakes(r) != 1 || r.Map("", newClient).Regions[5] == nil {
+			t.Error("the file was not read again")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -118,10 +118,11 @@ func (s *Sniffer) sniff(conn net.Conn, e *list.Element) {
 	conn.SetReadDeadline(time.Now().Add(sniffTimeout))
 	var first [1]byte
 	_, err := io.ReadFull(conn, first[:])
-	if err != nil || conn.SetReadDeadline(time.Time{}) != nil {
+	if err != nil {
 		conn.Close()
 		return
 	}
+	conn.SetReadDeadline(time.Time{}) // if that fails, the reader will notice why
 	to := s.plain
 	if first[0] == tlsHandshake {
 		to = s.tls

@@ -182,6 +182,7 @@ func FuzzSniffer(f *testing.F) {
 	f.Add([]byte{tlsHandshake, 3, 1, 0, 0}, uint8(1))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint8(7))
 	f.Add([]byte{}, uint8(1))
+	f.Add([]byte("0"), uint8(0)) // one byte, and the client is gone
 	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
 		synctest.Test(t, func(t *testing.T) {
 			ln := newPipeListener()
