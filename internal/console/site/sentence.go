@@ -1,0 +1,22 @@
+package site
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Sentence makes a sentence of an error's message: a capital letter and a full stop.
+func Sentence(msg string) string {
+	if msg == "" {
+		return ""
+	}
+	first, size := utf8.DecodeRuneInString(msg)
+	if word, _, _ := strings.Cut(msg, " "); !strings.ContainsAny(word, "@.`\"") {
+		msg = string(unicode.ToUpper(first)) + msg[size:]
+	}
+	if strings.ContainsAny(msg[len(msg)-1:], ".!?") {
+		return msg
+	}
+	return msg + "."
+}
