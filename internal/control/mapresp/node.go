@@ -81,6 +81,7 @@ const (
 	capAdmin       = "https://tailscale.com/cap/is-admin"
 	capOwner       = "https://tailscale.com/cap/is-owner"
 	capCacheMaps   = "cache-network-maps"
+	capAAAA        = "magicdns-aaaa" // without it clients answer no AAAA for peers
 )
 
 func selfCaps(v *netmap.View, n *netmap.Node) tailcfg.NodeCapMap {
@@ -88,7 +89,7 @@ func selfCaps(v *netmap.View, n *netmap.Node) tailcfg.NodeCapMap {
 	for name, values := range v.Policy.CapMap(n.Device()) {
 		caps[name] = values
 	}
-	caps[capFileSharing] = nil
+	caps[capFileSharing], caps[capAAAA] = nil, nil
 	if v.Tailnet.Settings.NetworkMapCaching {
 		caps[capCacheMaps] = nil
 	}
