@@ -141,10 +141,21 @@ func figures(v *site.Visit, c counts) []Figure {
 	}
 	if authz.Allow(v.Actor, authz.PolicyRead) == nil {
 		if rev := v.View.Policy.Rev; rev != nil {
-			f = append(f, Figure{"Access policy", "Revision " + strconv.FormatInt(rev.Rev, 10), "By " + rev.Author + ", " + v.When(rev.Created).Relative()})
+			f = append(f, Figure{"Access policy", "Revision " + strconv.FormatInt(rev.Rev, 10), author(rev.Author) + ", " + v.When(rev.Created).Relative()})
 		} else {
 			f = append(f, Figure{"Access policy", "Default", "People reach their own devices"})
 		}
 	}
 	return f
+}
+
+// author says who wrote a policy: a login, or a kind of actor who has no name.
+func author(name string) string {
+	switch selvage.ActorKind(name) {
+	case selvage.ActorLocal:
+		return "Set on the server"
+	case selvage.ActorSystem:
+		return "Set by the server"
+	}
+	return "By " + name
 }

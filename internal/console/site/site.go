@@ -77,6 +77,10 @@ func (s *Site) Open(h Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.headers(w.Header())
 		v, err := s.visit(r)
+		if secure(v) {
+			// Browsers complain about it on pages that came over plain HTTP.
+			w.Header().Set("Cross-Origin-Opener-Policy", "same-origin")
+		}
 		if err == nil && s.csrf.Check(r) != nil {
 			err = selvage.Errorf(selvage.KindDenied, "this request came from another site, so it was not carried out; go back to the page and try again")
 		}
@@ -115,8 +119,9 @@ func (s *Site) headers(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	// Not "no-referrer": with it browsers send "Origin: null" with forms, and over
+	// plain HTTP there is nothing else by which to know our own forms.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
 	h.Set("Cache-Control", "no-store")

@@ -48,19 +48,21 @@ const (
 const nextLifetime = 30 * time.Minute
 
 // visit finds out who asks. A cookie that is no good is no error: whoever brings it
-// is not signed in.
+// is not signed in. The visit is never nil, but has no more than the address and the
+// time if there is an error.
 func (s *Site) visit(r *http.Request) (*Visit, error) {
 	v := &Visit{Base: s.base(r), Address: remoteHost(r), Now: s.now()}
 	if err := s.recognise(r, v); err != nil {
-		return nil, err
+		return v, err
 	}
-	if v.Net == nil {
-		net, err := s.Hub.ByName("")
-		if err != nil {
-			return nil, err
-		}
-		v.Net, v.View = net, net.View()
+	if v.Net != nil {
+		return v, nil
 	}
+	net, err := s.Hub.ByName("")
+	if err != nil {
+		return v, err
+	}
+	v.Net, v.View = net, net.View()
 	return v, nil
 }
 
