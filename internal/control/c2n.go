@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -28,14 +27,21 @@ const (
 	// maxAsks bounds the requests under way, of all nodes together.
 	maxAsks = 1_000
 	// maxAnswer bounds a node's answer; a netmap or heap profile can be megabytes.
-	maxAnswer = 16 << 20
+	maxAnswer     = 16 << 20
+	maxPingAnswer = 64 << 10
 )
 
 // ask is a request to a node that waits for its answer.
 type ask struct {
-	machine  key.MachinePublic // who may answer
-	deadline time.Time
-	answer   chan []byte // capacity 1
+	machine key.MachinePublic // who may answer
+	limit   int64             // of the answer, in bytes
+	answer  chan answer       // capacity 1
+}
+
+// answer is what a node has sent, or why that is of no use.
+type answer struct {
+	body []byte
+	err  error
 }
 
 // askTable holds the requests under way, by their random token.
@@ -47,14 +53,14 @@ type askTable struct {
 
 func newAskTable() *askTable { return &askTable{byToken: map[string]*ask{}} }
 
-func (t *askTable) add(m key.MachinePublic, deadline time.Time) (string, *ask, error) {
+func (t *askTable) add(m key.MachinePublic, limit int64) (string, *ask, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.byToken) >= maxAsks {
-		return "", nil, selvage.Errorf(selvage.KindBusy, "%d requests to devices are under way; try again", maxAsks)
+		return "", nil, errManyAsks
 	}
 	token := selvage.RandomText(26)
-	a := &ask{machine: m, deadline: deadline, answer: make(chan []byte, 1)}
+	a := &ask{machine: m, limit: limit, answer: make(chan answer, 1)}
 	t.byToken[token] = a
 	return token, a, nil
 }
@@ -84,31 +90,34 @@ func (s *Server) serveAnswer(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
+	body, err := readBody(w, r, a.limit)
 	if err != nil {
+		a.answer <- answer{err: err}
 		http.Error(w, "answer too large or cut off", http.StatusRequestEntityTooLarge)
 		return
 	}
-	a.answer <- body
+	a.answer <- answer{body: body}
 }
 
+// errManyAsks says nothing about the node that was to be asked.
+var errManyAsks = selvage.Errorf(selvage.KindBusy, "%d requests to devices are under way; try again", maxAsks)
+
 // ask puts a request on a node's session and waits for the answer.
-func (s *Server) ask(ctx context.Context, n *netmap.Net, node *netmap.Node, path string, fill func(*tailcfg.PingRequest)) ([]byte, error) {
+func (s *Server) ask(ctx context.Context, n *netmap.Net, node *netmap.Node, path string, limit int64, fill func(*tailcfg.PingRequest)) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, AskTimeout)
 	defer cancel()
 	m := s.sessionOf(n.ID(), node.ID)
 	if m == nil {
 		return nil, selvage.Errorf(selvage.KindBusy, "device %s is not connected", node.Name)
 	}
-	deadline, _ := ctx.Deadline()
-	token, a, err := s.asked.add(node.Machine, deadline)
+	token, a, err := s.asked.add(node.Machine, limit)
 	if err != nil {
 		return nil, err
 	}
 	defer s.asked.drop(token)
-	// The client keeps one connection per host name, so the host has to be the one
-	// that it has dialled already.
-	ping := &tailcfg.PingRequest{URL: "https://" + m.c.host + path + token, URLIsNoise: true}
+	// The client keeps one connection for each host name, so the host has to be the
+	// one by which it calls the server already.
+	ping := &tailcfg.PingRequest{URL: "https://" + m.host + path + token, URLIsNoise: true}
 	fill(ping)
 	select {
 	case m.push <- &tailcfg.MapResponse{KeepAlive: true, PingRequest: ping}:
@@ -116,8 +125,13 @@ func (s *Server) ask(ctx context.Context, n *netmap.Net, node *netmap.Node, path
 		return nil, selvage.Errorf(selvage.KindBusy, "device %s has %d requests waiting already", node.Name, pushQueue)
 	}
 	select {
-	case body := <-a.answer:
-		return body, nil
+	case got := <-a.answer:
+		if got.err != nil {
+			return nil, selvage.Errorf(selvage.KindInvalid, "the answer of device %s is of no use: %w", node.Name, got.err)
+		}
+		return got.body, nil
+	case <-m.done:
+		return nil, selvage.Errorf(selvage.KindBusy, "device %s has gone before it answered", node.Name)
 	case <-ctx.Done():
 		return nil, selvage.Errorf(selvage.KindBusy, "device %s did not answer in time", node.Name)
 	}
@@ -143,7 +157,7 @@ func (s *Server) C2N(ctx context.Context, actor selvage.Actor, n *netmap.Net, no
 	if err != nil {
 		return nil, fmt.Errorf("write down request to node %d: %w", node.ID, err)
 	}
-	answer, err := s.ask(ctx, n, node, "/machine/c2n/", func(p *tailcfg.PingRequest) {
+	answer, err := s.ask(ctx, n, node, "/machine/c2n/", maxAnswer, func(p *tailcfg.PingRequest) {
 		p.Types, p.Payload = "c2n", payload.Bytes()
 	})
 	if err != nil {
@@ -151,14 +165,14 @@ func (s *Server) C2N(ctx context.Context, actor selvage.Actor, n *netmap.Net, no
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), req)
 	if err != nil {
-		return nil, selvage.Errorf(selvage.KindInternal, "device %s sent an answer that is no HTTP response: %w", node.Name, err)
+		return nil, selvage.Errorf(selvage.KindInvalid, "device %s sent an answer that is no HTTP response: %w", node.Name, err)
 	}
 	return resp, nil
 }
 
 // Ping makes a node ping an address of the tailnet, by disco, TSMP, ICMP or peerapi.
 func (s *Server) Ping(ctx context.Context, n *netmap.Net, node *netmap.Node, to netip.Addr, kind tailcfg.PingType) (*tailcfg.PingResponse, error) {
-	answer, err := s.ask(ctx, n, node, "/machine/ping/", func(p *tailcfg.PingRequest) {
+	answer, err := s.ask(ctx, n, node, "/machine/ping/", maxPingAnswer, func(p *tailcfg.PingRequest) {
 		p.Types, p.IP = string(kind), to
 	})
 	if err != nil {
@@ -166,13 +180,13 @@ func (s *Server) Ping(ctx context.Context, n *netmap.Net, node *netmap.Node, to 
 	}
 	resp := new(tailcfg.PingResponse)
 	if err := json.Unmarshal(answer, resp); err != nil {
-		return nil, fmt.Errorf("decode ping result of node %d: %w", node.ID, err)
+		return nil, selvage.Errorf(selvage.KindInvalid, "device %s sent a ping result that is no JSON: %w", node.Name, err)
 	}
 	return resp, nil
 }
 
 // alive asks a node for a sign of life over its session.
 func (s *Server) alive(ctx context.Context, n *netmap.Net, node *netmap.Node) error {
-	_, err := s.ask(ctx, n, node, "/machine/alive/", func(*tailcfg.PingRequest) {})
+	_, err := s.ask(ctx, n, node, "/machine/alive/", 0, func(*tailcfg.PingRequest) {})
 	return err
 }

@@ -5,44 +5,41 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
-	"golang.org/x/net/http2"
 	"tailscale.com/control/controlbase"
 	"tailscale.com/control/controlhttp/controlhttpserver"
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
 )
 
-// Limits of a client's connection.
 const (
 	handshakeTimeout = 15 * time.Second
-	// readIdle and pingTimeout find connections whose other end is gone without a
-	// word, such as a sleeping laptop's.
-	readIdle    = 45 * time.Second
-	pingTimeout = 20 * time.Second
-	// writeStall ends a connection that takes no byte for so long.
-	writeStall = 30 * time.Second
-	maxStreams = 100
 	// maxBody bounds the body of a request; a Hostinfo is a few KiB.
 	maxBody = 1 << 20
-	// idleTimeout ends connections without a request; clients dial again.
-	idleTimeout = 10 * time.Minute
+	// bodyTimeout is how long a client may take to send a body.
+	bodyTimeout = time.Minute
 )
 
 // connection is one Noise connection, and what it proves.
 type connection struct {
+	*controlbase.Conn
 	machine key.MachinePublic
 	version tailcfg.CapabilityVersion
 	host    string // host[:port] that the client dialled
 	remote  string // where it came from
-	noise   io.Closer
+	// close closes the connection and forgets it; it can be called again.
+	close func() error
+	ended chan struct{} // closed by close
 }
+
+// Close ends the connection.
+func (c *connection) Close() error { return c.close() }
 
 type connectionKey struct{}
 
@@ -51,52 +48,62 @@ func from(ctx context.Context) *connection {
 	return ctx.Value(connectionKey{}).(*connection)
 }
 
-// serveNoise upgrades a request to the Noise transport and serves HTTP/2 in it.
+// serveNoise upgrades a request to the Noise transport and hands the connection over
+// to the server of what is inside.
 func (s *Server) serveNoise(w http.ResponseWriter, r *http.Request) {
-	select {
-	case <-s.drain:
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfterDrain()))
-		http.Error(w, "the server is stopping; try again", http.StatusServiceUnavailable)
+	if s.draining() {
+		refuseDraining(w)
 		return
-	default:
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), handshakeTimeout)
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	conn, err := controlhttpserver.AcceptHTTP(ctx, w, r, s.noiseKey, earlyPayload)
+	conn, err := s.handshake(ctx, cancel, w, r)
 	if err != nil {
 		s.metrics.handshakes.WithLabelValues("failed").Inc()
 		s.log.Debug("handshake failed", "remote", r.RemoteAddr, "err", err)
 		return
 	}
-	defer conn.Close()
 	s.metrics.handshakes.WithLabelValues("ok").Inc()
 	c := &connection{
+		Conn:    conn,
 		machine: conn.Peer(),
 		version: tailcfg.CapabilityVersion(conn.ProtocolVersion()),
 		host:    cleanHost(r.Host),
 		remote:  remoteAddress(r),
-		noise:   conn,
+		ended:   make(chan struct{}),
 	}
-	s.track(c, true)
-	defer s.track(c, false)
-	s.serveHTTP2(r.Context(), conn, c)
+	s.count(1)
+	c.close = sync.OnceValue(func() error {
+		s.count(-1)
+		close(c.ended)
+		return conn.Close()
+	})
+	// The server of what is inside lifts this when the client has begun to speak.
+	if err := c.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil || !s.inside.serve(c) {
+		c.Close()
+		return
+	}
+	if isWebSocket(r) {
+		<-c.ended // it lives as long as the request
+	}
 }
 
-func (s *Server) serveHTTP2(ctx context.Context, conn *controlbase.Conn, c *connection) {
-	h2 := &http2.Server{
-		MaxConcurrentStreams: maxStreams,
-		IdleTimeout:          idleTimeout,
-		ReadIdleTimeout:      readIdle,
-		PingTimeout:          pingTimeout,
-		WriteByteTimeout:     writeStall,
+// handshake makes the Noise connection within handshakeTimeout. A WebSocket lives as
+// long as its context, so for that one the time limit is a timer, which is stopped.
+func (s *Server) handshake(ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter, r *http.Request) (*controlbase.Conn, error) {
+	if isWebSocket(r) {
+		timer := time.AfterFunc(handshakeTimeout, cancel)
+		defer timer.Stop()
+	} else {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, handshakeTimeout)
+		defer stop()
 	}
-	h2.ServeConn(conn, &http2.ServeConnOpts{
-		Context: context.WithValue(ctx, connectionKey{}, c),
-		BaseConfig: &http.Server{
-			Handler:  s.machineHandler(),
-			ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		},
-	})
+	return controlhttpserver.AcceptHTTP(ctx, w, r, s.noiseKey, earlyPayload)
+}
+
+func isWebSocket(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
 // machineHandler serves what is only ever served inside the Noise transport.
@@ -110,6 +117,7 @@ func (s *Server) machineHandler() http.Handler {
 	mux.HandleFunc("POST /machine/update-health", func(w http.ResponseWriter, r *http.Request) {})
 	mux.HandleFunc("GET /machine/whoami", s.serveWhoami)
 	mux.HandleFunc("POST /machine/feature/query", s.serveFeature)
+	mux.HandleFunc("GET /machine/ssh/action/{from}/to/{to}", serveSSHCheck)
 	return mux
 }
 
@@ -117,6 +125,15 @@ func (s *Server) machineHandler() http.Handler {
 func (s *Server) serveWhoami(w http.ResponseWriter, r *http.Request) {
 	c := from(r.Context())
 	io.WriteString(w, "machine "+c.machine.String()+", capability version "+strconv.Itoa(int(c.version))+"\n")
+}
+
+// serveSSHCheck answers a node that asks for the outcome of a check before it lets
+// somebody in. Nobody can prove who they are to this server yet, so nobody gets in.
+func serveSSHCheck(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, tailcfg.SSHAction{
+		Message: "The policy wants a check before this login, which the server cannot do yet. Ask for a rule with \"accept\".\r\n",
+		Reject:  true,
+	})
 }
 
 // serveFeature tells `tailscale serve` and `tailscale funnel` where they stand.
@@ -146,18 +163,6 @@ func earlyPayload(version int, w io.Writer) error {
 	return err
 }
 
-// track keeps the set of open connections, so that Drain can end them.
-func (s *Server) track(c *connection, open bool) {
-	s.sessMu.Lock()
-	defer s.sessMu.Unlock()
-	if open {
-		s.conns[c] = struct{}{}
-	} else {
-		delete(s.conns, c)
-	}
-	s.metrics.connections.Set(float64(len(s.conns)))
-}
-
 // cleanHost returns a Host header that is safe to put into a URL, or "localhost".
 func cleanHost(host string) string {
 	ok := func(r rune) bool {
@@ -179,11 +184,24 @@ func remoteAddress(r *http.Request) string {
 
 // decode reads a JSON body, or answers with what is wrong with it.
 func decode(w http.ResponseWriter, r *http.Request, into any) bool {
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody)).Decode(into)
+	body, err := readBody(w, r, maxBody)
+	if err == nil {
+		err = json.Unmarshal(body, into)
+	}
 	if err != nil {
 		http.Error(w, "bad request body: "+err.Error(), http.StatusBadRequest)
 	}
 	return err == nil
+}
+
+// readBody reads a body of at most limit bytes within bodyTimeout.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	ctl := http.NewResponseController(w)
+	if err := ctl.SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil {
+		return nil, err
+	}
+	defer ctl.SetReadDeadline(time.Time{})
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

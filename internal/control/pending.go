@@ -1,11 +1,13 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,9 +20,11 @@ import (
 
 // Limits of registrations that wait for a person.
 const (
-	// maxPending bounds the table. When it is full, the one that has not been heard
-	// of for the longest time goes; its device asks again with the same code.
-	maxPending = 10_000
+	// maxPending bounds the table, maxPendingBytes what devices say of themselves in
+	// it. When it is full, the one that has not been heard of for the longest time
+	// goes; its device asks again with the same code.
+	maxPending      = 10_000
+	maxPendingBytes = 64 << 20
 	// pendingTTL is how long a registration waits without a sign of its device.
 	pendingTTL = time.Hour
 )
@@ -34,14 +38,34 @@ type Pending struct {
 	Tags                 []string // asked for
 	Address              string   // where it calls from
 	Since                time.Time
+}
 
-	join netmap.Join
-	seen time.Time
+// pending is a registration that waits, or that has been refused and still has to
+// tell the device so.
+type pending struct {
+	// The following fields are guarded by the table's lock.
+	about   Pending
+	join    netmap.Join
+	size    int
+	seen    time.Time
+	polls   int  // requests that wait for it
+	claimed bool // somebody is admitting it
+
 	done chan struct{}
 	// net, node and err are set before done is closed.
 	net  *netmap.Net
 	node *netmap.Node
 	err  error
+}
+
+// over reports whether it has been decided.
+func (p *pending) over() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // pendingTable holds the registrations that wait, by code. Nothing of it needs to
@@ -51,12 +75,13 @@ type pendingTable struct {
 	now func() time.Time
 
 	mu sync.Mutex
-	// guards the following field
-	byCode map[string]*Pending
+	// guards the following fields
+	byCode map[string]*pending
+	bytes  int
 }
 
 func newPendingTable(now func() time.Time) *pendingTable {
-	return &pendingTable{now: now, byCode: map[string]*Pending{}}
+	return &pendingTable{now: now, byCode: map[string]*pending{}}
 }
 
 // code names the registration of a machine with a node key: 80 bits that only the
@@ -74,72 +99,149 @@ func sameCode(followup, code string) bool {
 	return ok && subtle.ConstantTimeCompare([]byte(got), []byte(code)) == 1
 }
 
-// put adds a registration, or refreshes it.
-func (t *pendingTable) put(code string, j netmap.Join, c *connection) (*Pending, error) {
+// put adds a registration, or refreshes it. One that was refused stays so for those
+// who follow its link; a new attempt waits anew.
+func (t *pendingTable) put(code string, j netmap.Join, c *connection, follows bool) *pending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
 	p := t.byCode[code]
-	if p != nil && now.Sub(p.seen) > pendingTTL {
+	if p != nil && (t.stale(p, now) || p.over() && !follows) {
+		t.remove(p)
 		p = nil
 	}
 	if p == nil {
+		p = &pending{about: Pending{Code: code, Machine: c.machine, Since: now}, done: make(chan struct{})}
 		t.makeRoom(now)
-		p = &Pending{Code: code, Machine: c.machine, Since: now, done: make(chan struct{})}
 		t.byCode[code] = p
 	}
-	p.seen, p.join, p.Address = now, j, c.remote
+	t.bytes -= p.size
+	p.size = 1
 	if h := j.Hostinfo; h != nil {
-		p.Hostname, p.OS, p.Client, p.Tags = h.Hostname, h.OS, h.IPNVersion, h.RequestTags
+		p.size += len(jsonOf(h))
+		p.about.Hostname, p.about.OS, p.about.Client, p.about.Tags = h.Hostname, h.OS, h.IPNVersion, h.RequestTags
 	}
-	return p, nil
+	t.bytes += p.size
+	p.seen, p.join, p.about.Address = now, j, c.remote
+	return p
 }
 
+func (t *pendingTable) stale(p *pending, now time.Time) bool {
+	return p.polls == 0 && now.Sub(p.seen) > pendingTTL
+}
+
+func (t *pendingTable) remove(p *pending) {
+	if t.byCode[p.about.Code] == p {
+		delete(t.byCode, p.about.Code)
+		t.bytes -= p.size
+	}
+}
+
+// makeRoom keeps the table within its bounds. Those whose devices wait right now are
+// the last to go.
 func (t *pendingTable) makeRoom(now time.Time) {
-	if len(t.byCode) < maxPending {
+	if len(t.byCode) < maxPending && t.bytes < maxPendingBytes {
 		return
 	}
-	var oldest *Pending
-	for code, p := range t.byCode {
-		if now.Sub(p.seen) > pendingTTL {
-			delete(t.byCode, code)
-		} else if oldest == nil || p.seen.Before(oldest.seen) {
-			oldest = p
+	all := make([]*pending, 0, len(t.byCode))
+	for _, p := range t.byCode {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *pending) int {
+		if (a.polls > 0) == (b.polls > 0) {
+			return a.seen.Compare(b.seen)
 		}
+		return cmp.Compare(min(a.polls, 1), min(b.polls, 1))
+	})
+	// A tenth at once, so that the sorting is rare.
+	for _, p := range all {
+		if len(t.byCode) <= maxPending*9/10 && t.bytes <= maxPendingBytes*9/10 && !t.stale(p, now) {
+			return
+		}
+		t.remove(p)
 	}
-	if len(t.byCode) >= maxPending {
-		delete(t.byCode, oldest.Code)
+}
+
+// poll counts a request that begins or ceases to wait for p.
+func (t *pendingTable) poll(p *pending, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.polls += n
+	p.seen = t.now()
+}
+
+// find returns what waits with the code, or nil. The caller holds mu.
+func (t *pendingTable) find(code string) *pending {
+	p := t.byCode[strings.ToLower(code)]
+	if p == nil || t.stale(p, t.now()) || p.over() {
+		return nil
 	}
+	return p
 }
 
 func (t *pendingTable) get(code string) (Pending, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.byCode[strings.ToLower(code)]
-	if p == nil || t.now().Sub(p.seen) > pendingTTL {
-		return Pending{}, false
+	if p := t.find(code); p != nil {
+		return p.about, true
 	}
-	return *p, true
+	return Pending{}, false
+}
+
+// claim gives the caller the right to decide, until it calls finish or release.
+func (t *pendingTable) claim(code string) (*pending, netmap.Join, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.find(code)
+	if p == nil {
+		return nil, netmap.Join{}, errNobodyWaits()
+	}
+	if p.claimed {
+		return nil, netmap.Join{}, selvage.Errorf(selvage.KindConflict, "somebody else is deciding about this device right now")
+	}
+	p.claimed = true
+	return p, p.join, nil
+}
+
+func (t *pendingTable) release(p *pending) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.claimed = false
 }
 
 // finish tells who waits for the registration how it ended, once.
-func (t *pendingTable) finish(code string, net *netmap.Net, node *netmap.Node, err error) {
+func (t *pendingTable) finish(p *pending, net *netmap.Net, node *netmap.Node, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	p := t.byCode[strings.ToLower(code)]
-	if p == nil {
+	if p.over() {
 		return
 	}
-	delete(t.byCode, p.Code)
-	p.net, p.node, p.err = net, node, err
+	if err == nil {
+		t.remove(p)
+	}
+	p.net, p.node, p.err, p.seen = net, node, err, t.now()
 	close(p.done)
+}
+
+// drop ends the registration of a device that has become a node in another way.
+func (t *pendingTable) drop(code string, net *netmap.Net, node *netmap.Node) {
+	t.mu.Lock()
+	p := t.find(code)
+	t.mu.Unlock()
+	if p != nil {
+		t.finish(p, net, node, nil)
+	}
+}
+
+func errNobodyWaits() error {
+	return selvage.Errorf(selvage.KindNotFound, "no device waits with this code; it may be connected already, or it has given up: run `tailscale up` on it again")
 }
 
 // Pending returns the device that waits with the code.
 func (s *Server) Pending(code string) (Pending, error) {
 	p, ok := s.pending.get(code)
 	if !ok {
-		return Pending{}, selvage.Errorf(selvage.KindNotFound, "no device waits with this code; it may be connected already, or it has given up: run `tailscale up` on it again")
+		return Pending{}, errNobodyWaits()
 	}
 	return p, nil
 }
@@ -147,28 +249,31 @@ func (s *Server) Pending(code string) (Pending, error) {
 // Admit connects the device that waits with the code, as a device of the user or
 // with tags. preapproved is whether who admits it may approve devices too.
 func (s *Server) Admit(ctx context.Context, actor selvage.Actor, net *netmap.Net, code string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error) {
-	p, err := s.Pending(code)
-	if err != nil {
-		return nil, err
-	}
-	j := p.join
-	j.User, j.Tags, j.Preapproved = user, tags, preapproved
 	if err := netmap.CheckTags(net.View().Policy, tags); err != nil {
 		return nil, err
 	}
+	p, j, err := s.pending.claim(code)
+	if err != nil {
+		return nil, err
+	}
+	defer s.pending.release(p)
+	j.User, j.Tags, j.Preapproved = user, tags, preapproved
 	node, err := net.Join(ctx, actor, j)
 	if err != nil {
 		return nil, err
 	}
-	s.pending.finish(code, net, node, nil)
+	s.pending.finish(p, net, node, nil)
+	s.log.Info("device joined", "tailnet", net.View().Tailnet.Name, "node", node.ID, "name", node.Name, "by", actor.Name)
 	return node, nil
 }
 
 // Reject tells the device that waits with the code that it may not connect.
 func (s *Server) Reject(code string) error {
-	if _, err := s.Pending(code); err != nil {
+	p, _, err := s.pending.claim(code)
+	if err != nil {
 		return err
 	}
-	s.pending.finish(code, nil, nil, selvage.Errorf(selvage.KindDenied, "an administrator has refused this device"))
+	defer s.pending.release(p)
+	s.pending.finish(p, nil, nil, selvage.Errorf(selvage.KindDenied, "an administrator has refused this device"))
 	return nil
 }

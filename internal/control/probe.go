@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -56,6 +57,9 @@ func (s *Server) probe(ctx context.Context, n *netmap.Net, id selvage.NodeID) {
 	defer cancel()
 	m := s.sessionOf(n.ID(), id)
 	err := s.alive(ctx, n, node)
+	if errors.Is(err, errManyAsks) || ctx.Err() != nil && context.Cause(ctx) == context.Canceled {
+		return // the server was busy or is stopping, which says nothing of the node
+	}
 	if s.sessionOf(n.ID(), id) != m || m == nil {
 		return // it has just come back, or gone: presence says more than the probe
 	}

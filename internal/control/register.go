@@ -37,7 +37,11 @@ func (s *Server) serveRegister(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, resp)
 	case r.Context().Err() != nil:
 		// The client is gone; nobody reads an answer.
-	case kind == selvage.KindInternal || kind == selvage.KindBusy:
+	case kind == selvage.KindBusy:
+		s.metrics.registrations.WithLabelValues("failed").Inc()
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfterDrain()))
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case kind == selvage.KindInternal:
 		s.metrics.registrations.WithLabelValues("failed").Inc()
 		s.log.Error("registration failed", "machine", c.machine, "remote", c.remote, "err", err)
 		http.Error(w, "internal error; the server's log has the cause", http.StatusInternalServerError)
@@ -64,6 +68,10 @@ func (s *Server) register(ctx context.Context, c *connection, req *tailcfg.Regis
 	}
 	if req.NodeKey.IsZero() {
 		return nil, selvage.Errorf(selvage.KindInvalid, "the request has no node key")
+	}
+	var err error
+	if req.Hostinfo, err = checkHostinfo(req.Hostinfo); err != nil {
+		return nil, err
 	}
 	net, node := s.hub.NodeByKey(req.NodeKey)
 	if node != nil {
@@ -120,6 +128,7 @@ func (s *Server) registerWithKey(ctx context.Context, c *connection, req *tailcf
 	if err != nil {
 		return nil, err
 	}
+	s.pending.drop(s.code(c.machine, req.NodeKey), net, node)
 	s.log.Info("device joined", "tailnet", net.View().Tailnet.Name, "node", node.ID, "name", node.Name, "key", id, "remote", c.remote)
 	return registered(net.View(), node), nil
 }
@@ -128,22 +137,29 @@ func (s *Server) registerWithKey(ctx context.Context, c *connection, req *tailcf
 // until a person has used it.
 func (s *Server) registerInBrowser(ctx context.Context, c *connection, req *tailcfg.RegisterRequest) (*tailcfg.RegisterResponse, error) {
 	code := s.code(c.machine, req.NodeKey)
-	url := s.baseURL(c.host) + "/register/" + code
-	p, err := s.pending.put(code, join(c, req), c)
-	if err != nil {
-		return nil, err
+	link := &tailcfg.RegisterResponse{AuthURL: s.baseURL(c.host) + "/register/" + code}
+	follows := sameCode(req.Followup, code)
+	p := s.pending.put(code, join(c, req), c, follows)
+	if net, node := s.hub.NodeByKey(req.NodeKey); node != nil {
+		// It was admitted after the first look and before it was put down to wait.
+		s.pending.drop(code, net, node)
+		return s.registerKnown(ctx, c, req, net, node)
 	}
-	if !sameCode(req.Followup, code) {
-		return &tailcfg.RegisterResponse{AuthURL: url}, nil
+	if !follows {
+		return link, nil
 	}
-	wait, cancel := context.WithTimeout(ctx, followupWait)
-	defer cancel()
+	s.pending.poll(p, 1)
+	defer s.pending.poll(p, -1)
+	wait := time.NewTimer(s.followupWait)
+	defer wait.Stop()
 	select {
 	case <-p.done:
-	case <-wait.Done():
-		return &tailcfg.RegisterResponse{AuthURL: url}, ctx.Err()
+	case <-wait.C:
+		return link, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	case <-s.drain:
-		return nil, selvage.Errorf(selvage.KindBusy, "the server is stopping")
+		return nil, selvage.Errorf(selvage.KindBusy, "the server is stopping; try again")
 	}
 	if p.err != nil {
 		return nil, p.err

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tailscale.com/tailcfg"
@@ -32,13 +33,15 @@ type Options struct {
 	// PublicURL is where people's browsers find the server, without a slash at the
 	// end. If it is empty, the host that the client has dialled is used.
 	PublicURL string
-	// DERPMap returns the relays for a client that dialled the given host[:port].
+	// DERPMap returns the relays for a client that dialled the given host[:port]. It
+	// is not nil, and what it returns is not changed afterwards.
 	DERPMap func(host string, v tailcfg.CapabilityVersion) *tailcfg.DERPMap
 	// Metrics counts; see NewMetrics.
 	Metrics *Metrics
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
-	// Keepalive is how long a session may be silent; DefaultKeepalive if zero.
+	// Keepalive is how long a session may be silent, give or take a sixth;
+	// DefaultKeepalive if zero.
 	Keepalive time.Duration
 }
 
@@ -54,10 +57,17 @@ type Server struct {
 	now       func() time.Time
 	keepalive time.Duration
 
+	writeLimit   time.Duration
+	drainSpread  time.Duration
+	followupWait time.Duration
+
 	codeKey []byte // makes the codes of pending registrations
 	pending *pendingTable
 	asked   *askTable
 	limits  *limiter
+	groups  *groups
+	inside  *inside
+	conns   atomic.Int64
 
 	drain     chan struct{} // closed when sessions are to end
 	drainOnce sync.Once
@@ -69,7 +79,7 @@ type Server struct {
 	sessMu sync.Mutex
 	// guards the following fields
 	sessions map[sessionKey]*session
-	conns    map[*connection]struct{}
+	left     chan struct{} // has an item when a session has ended
 }
 
 // New returns a server. The caller serves its Handler and runs Probe.
@@ -77,13 +87,17 @@ func New(o Options) *Server {
 	s := &Server{
 		hub: o.Hub, log: o.Logger, noiseKey: o.NoiseKey, publicURL: o.PublicURL,
 		derpMap: o.DERPMap, metrics: o.Metrics, now: o.Now,
-		keepalive:   cmp.Or(o.Keepalive, DefaultKeepalive),
-		asked:       newAskTable(),
-		limits:      newLimiter(),
-		drain:       make(chan struct{}),
-		derpChanged: make(chan struct{}),
-		sessions:    map[sessionKey]*session{},
-		conns:       map[*connection]struct{}{},
+		keepalive:    cmp.Or(o.Keepalive, DefaultKeepalive),
+		writeLimit:   messageWriteLimit,
+		drainSpread:  drainSpread,
+		followupWait: followupWait,
+		asked:        newAskTable(),
+		limits:       newLimiter(),
+		groups:       newGroups(),
+		drain:        make(chan struct{}),
+		derpChanged:  make(chan struct{}),
+		sessions:     map[sessionKey]*session{},
+		left:         make(chan struct{}, 1),
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -96,6 +110,7 @@ func New(o Options) *Server {
 	mac := hmac.New(sha256.New, text)
 	mac.Write([]byte("selvage registration codes"))
 	s.codeKey = mac.Sum(nil)
+	s.inside = newInside(s.machineHandler(), s.log)
 	return s
 }
 

@@ -2,15 +2,17 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"time"
 
 	"tailscale.com/tailcfg"
+	"tailscale.com/types/key"
 
 	"selvage"
 	"selvage/internal/control/mapresp"
@@ -21,121 +23,63 @@ import (
 const (
 	// DefaultKeepalive is how long a session may be silent. Clients give up after
 	// 120 s; the jitter keeps 10,000 of them from being due at once.
-	DefaultKeepalive  = 50 * time.Second
-	keepaliveJitter   = 8 * time.Second
-	messageWriteLimit = 30 * time.Second
+	DefaultKeepalive = 50 * time.Second
+	keepaliveJitter  = 8 * time.Second
 	// pushQueue bounds what waits to be put on a session: requests to the node.
 	pushQueue = 8
 )
 
-// serveMap answers /machine/map: a stream, a report, or a single map.
-func (s *Server) serveMap(w http.ResponseWriter, r *http.Request) {
-	c := from(r.Context())
-	var req tailcfg.MapRequest
-	if !decode(w, r, &req) {
-		return
-	}
-	if err := checkVersion(max(c.version, req.Version)); err != nil {
-		http.Error(w, err.Error(), http.StatusUpgradeRequired)
-		return
-	}
-	net, node := s.hub.NodeByKey(req.NodeKey)
-	switch {
-	case node == nil:
-		s.sendUnknown(w, r, &req)
-		return
-	case node.Machine != c.machine:
-		http.Error(w, "this node key belongs to another machine", http.StatusForbidden)
-		return
-	}
-	if !req.Stream && !req.ReadOnly {
-		if err := s.report(r.Context(), c, net, node, &req); err != nil {
-			s.mapError(w, r, node, err)
-			return
-		}
-	}
-	if !req.Stream && req.OmitPeers {
-		return // a report alone; clients ignore the body
-	}
-	sess := &session{s: s, c: c, net: net, id: node.ID, out: newFrames(w, req.Compress), cap: max(c.version, req.Version)}
-	var err error
-	if req.Stream {
-		err = sess.stream(r.Context())
-	} else {
-		_, err = sess.sendFull()
-	}
-	if err != nil {
-		s.mapError(w, r, node, err)
-	}
-}
+// errEnd ends a session without anything being wrong.
+var errEnd = errors.New("session ended")
 
-// mapError ends a request; when the stream has begun, the status is out already.
-func (s *Server) mapError(w http.ResponseWriter, r *http.Request, node *netmap.Node, err error) {
-	if r.Context().Err() != nil {
-		return
-	}
-	s.log.Warn("map request failed", "node", node.ID, "name", node.Name, "err", err)
-	http.Error(w, "internal error; the server's log has the cause", http.StatusInternalServerError)
-}
-
-// sendUnknown answers a node that isn't there (any more): its key has expired. An
-// error would make it try again for ever.
-func (s *Server) sendUnknown(w http.ResponseWriter, r *http.Request, req *tailcfg.MapRequest) {
-	if !req.Stream {
-		http.Error(w, "this node is not known here", http.StatusNotFound)
-		return
-	}
-	c := from(r.Context())
-	self := &tailcfg.Node{ID: 1 << 50, StableID: "gone", Name: "gone.", Key: req.NodeKey, Machine: c.machine}
-	out := newFrames(w, req.Compress)
-	if _, err := out.message(mapresp.Gone(self, s.now())); err != nil {
-		s.log.Debug("unknown node not told", "err", err)
-	}
-}
-
-// report takes in what a device says of itself.
-func (s *Server) report(ctx context.Context, c *connection, net *netmap.Net, node *netmap.Node, req *tailcfg.MapRequest) error {
-	changed, err := net.Report(node.ID, func(soft *selvage.Soft) {
-		soft.Cap = max(c.version, req.Version)
-		if !req.DiscoKey.IsZero() {
-			soft.Disco = req.DiscoKey
-		}
-		soft.Endpoints = boundedEndpoints(req)
-		if req.Hostinfo == nil {
-			return
-		}
-		soft.Hostinfo = req.Hostinfo
-		if ni := req.Hostinfo.NetInfo; ni != nil && ni.PreferredDERP != 0 {
-			soft.HomeDERP = ni.PreferredDERP
-		}
-	})
-	if err != nil || !changed {
-		return err
-	}
-	s.metrics.reports.Inc()
-	if err := net.Settle(ctx, nodeActor(c, node), node.ID); err != nil {
-		return fmt.Errorf("settle report of node %d: %w", node.ID, err)
-	}
-	return nil
-}
-
-// session is one map stream.
+// session is one map stream, or the answer to a request for a single map. It has one
+// goroutine, which alone writes.
 type session struct {
-	s   *Server
-	c   *connection
-	net *netmap.Net
-	id  selvage.NodeID
-	out *frames
-	cap tailcfg.CapabilityVersion
+	s    *Server
+	c    *connection
+	net  *netmap.Net
+	id   selvage.NodeID
+	key  key.NodePublic // of the request
+	out  *frames
+	cap  tailcfg.CapabilityVersion
+	host string // host[:port] by which the client calls the server in here
+	lean bool   // the client wants no peers
 
 	push chan *tailcfg.MapResponse
+	done chan struct{} // closed when the stream has ended
 
 	// What was sent last, to send only what differs.
-	view   *netmap.View
-	node   *netmap.Node
-	self   []byte // JSON of the self node
-	dns    []byte
-	filter [sha256.Size]byte
+	view *netmap.View
+	node *netmap.Node
+	sent sent
+}
+
+// sent is the JSON of those things that a message has only if they changed: most of
+// them make a client rebuild everything.
+type sent struct {
+	self, dns, filter, ssh, derp []byte
+	domain                       string
+	debug                        bool
+}
+
+func (s *Server) newSession(w http.ResponseWriter, r *http.Request, net *netmap.Net, id selvage.NodeID, req *tailcfg.MapRequest) *session {
+	c := from(r.Context())
+	return &session{
+		s: s, c: c, net: net, id: id, key: req.NodeKey,
+		out:  newFrames(w, req.Compress, s.writeLimit),
+		cap:  max(c.version, req.Version),
+		host: cleanHost(cmp.Or(r.Host, c.host)),
+		lean: req.OmitPeers,
+		push: make(chan *tailcfg.MapResponse, pushQueue),
+		done: make(chan struct{}),
+	}
+}
+
+func (m *session) serve(ctx context.Context, stream bool) error {
+	if stream {
+		return m.stream(ctx)
+	}
+	return m.sendFull()
 }
 
 // stream sends the full map and then what changes, until one side ends it.
@@ -145,145 +89,227 @@ func (m *session) stream(ctx context.Context) error {
 		return err
 	}
 	defer watch.Close()
-	m.push = make(chan *tailcfg.MapResponse, pushQueue)
 	m.s.addSession(m)
 	defer m.s.removeSession(m)
-	derp := m.s.derpWait()
-	if ok, err := m.sendFull(); err != nil || !ok {
+	drain, derp := m.s.drain, m.s.derpWait()
+	var leave <-chan time.Time
+	if err := m.sendFull(); err != nil {
 		return err
 	}
-	timer := time.NewTimer(m.nextKeepalive())
-	defer timer.Stop()
+	silence := time.NewTimer(m.nextKeepalive())
+	defer silence.Stop()
 	for {
+		var sent bool
+		var err error
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-m.s.drain:
-			return nil
+			return errEnd
 		case <-watch.Replaced():
-			return nil
+			return errEnd
+		case <-leave:
+			return errEnd
+		case <-drain:
+			drain, leave = nil, time.After(rand.N(m.s.drainSpread))
 		case <-watch.Wake():
-			ok, err := m.sendDelta()
-			if err != nil || !ok {
-				return err
-			}
+			sent, err = m.sendDelta()
 		case msg := <-m.push:
-			if err := m.send("request", msg); err != nil {
-				return err
-			}
+			sent, err = true, m.send("request", msg)
 		case <-derp:
 			derp = m.s.derpWait()
-			if err := m.send("relays", &tailcfg.MapResponse{DERPMap: m.s.derpMap(m.c.host, m.cap)}); err != nil {
-				return err
-			}
-		case <-timer.C:
-			if err := m.keepalive(); err != nil {
-				return err
-			}
+			sent, err = m.sendRelays()
+		case <-silence.C:
+			sent, err = true, m.keepalive()
 		}
-		timer.Reset(m.nextKeepalive())
+		if err != nil {
+			return err
+		}
+		if sent {
+			silence.Reset(m.nextKeepalive())
+		}
 	}
 }
 
 func (m *session) nextKeepalive() time.Duration {
-	return m.s.keepalive + rand.N(keepaliveJitter)
+	return m.s.keepalive + rand.N(m.s.keepalive*keepaliveJitter/DefaultKeepalive)
 }
 
-// sendFull sends everything; ok is false if the node is gone.
-func (m *session) sendFull() (ok bool, err error) {
+// sendFull sends everything.
+func (m *session) sendFull() error {
 	v := m.net.View()
 	self := v.Node(m.id)
 	if self == nil {
-		return false, nil
+		return m.sendGone()
 	}
-	msg := mapresp.Full(v, self)
+	msg, peers := mapresp.Head(v, self)
+	msg.SSHPolicy = mapresp.SSH(v, self, m.host)
 	msg.DERPMap = m.s.derpMap(m.c.host, m.cap)
 	now := m.s.now().UTC()
 	msg.ControlTime = &now
 	m.view, m.node = v, self
-	m.self, m.dns, m.filter = jsonOf(msg.Node), jsonOf(msg.DNSConfig), sha256.Sum256(jsonOf(msg.PacketFilters))
-	return true, m.send("full", msg)
+	m.sent = sent{
+		self: selfJSON(msg.Node), dns: jsonOf(msg.DNSConfig), filter: jsonOf(msg.PacketFilters),
+		derp: jsonOf(msg.DERPMap), domain: msg.Domain, debug: msg.Debug != nil,
+	}
+	if msg.SSHPolicy != nil {
+		m.sent.ssh = jsonOf(msg.SSHPolicy)
+	}
+	if m.lean {
+		peers = nil
+	}
+	if m.out.zstd && len(peers) >= 2*groupSize {
+		n, err := m.out.spliced(msg, m.s.groups.frames(v, self, peers))
+		return m.note("full", n, err)
+	}
+	for _, p := range peers {
+		msg.Peers = append(msg.Peers, mapresp.Peer(v, self, p))
+	}
+	return m.send("full", msg)
 }
 
-// sendDelta sends what differs from what was sent last; ok is false if the node is
-// gone and has been told so.
-func (m *session) sendDelta() (ok bool, err error) {
+// sendGone tells a node that it has just been removed, and ends the session.
+func (m *session) sendGone() error {
+	self := unknownNode(m.key, m.c.machine)
+	if m.node != nil {
+		self = mapresp.Self(m.view, m.node)
+	}
+	if err := m.send("gone", mapresp.Gone(self, m.s.now())); err != nil {
+		return err
+	}
+	return errEnd
+}
+
+// sendDelta sends what differs from what was sent last, if anything does.
+func (m *session) sendDelta() (sent bool, err error) {
 	v := m.net.View()
 	if v == m.view {
-		return true, nil
+		return false, nil
 	}
 	d := v.Since(m.view, m.node)
-	if d.Gone {
-		return false, m.send("gone", mapresp.Gone(mapresp.Self(m.view, m.node), m.s.now()))
-	}
 	self := v.Node(m.id)
-	if self == nil {
-		return false, nil
+	if d.Gone || self == nil {
+		return true, m.sendGone()
 	}
 	msg := mapresp.Delta(v, self, d)
 	if msg == nil {
 		msg = &tailcfg.MapResponse{}
 	}
+	if m.lean {
+		msg = &tailcfg.MapResponse{UserProfiles: msg.UserProfiles}
+	}
 	kind := m.addOwn(v, self, d, msg)
 	m.view, m.node = v, self
-	if kind == "" && len(msg.PeersChanged)+len(msg.PeersChangedPatch)+len(msg.PeersRemoved)+len(msg.UserProfiles) == 0 {
-		return true, nil
+	if kind == "" {
+		kind = peersKind(msg)
 	}
 	if kind == "" {
-		kind = deltaKind(msg)
+		return false, nil
 	}
 	if err := m.send(kind, msg); err != nil {
-		return false, err
+		return true, err
 	}
 	m.s.metrics.propagation.Observe(m.s.now().Sub(v.Published).Seconds())
 	return true, nil
 }
 
-// addOwn puts the node's own things into a delta if they differ from what was sent;
-// most of them make a client rebuild everything, so equal ones are left out.
+// addOwn puts the node's own things into a delta if they differ from what was sent.
+// It returns a name for the metrics, or "" if there was nothing to add.
 func (m *session) addOwn(v *netmap.View, self *netmap.Node, d netmap.Delta, msg *tailcfg.MapResponse) (kind string) {
 	if d.Filter {
 		chunks := mapresp.Filter(v, self)
-		if sum := sha256.Sum256(jsonOf(chunks)); sum != m.filter {
-			msg.PacketFilters, m.filter, kind = chunks, sum, "filter"
+		if replace(&m.sent.filter, jsonOf(chunks)) {
+			msg.PacketFilters, kind = chunks, "filter"
+		}
+	}
+	if d.SSH {
+		if p := m.sshRules(v, self); p != nil && replace(&m.sent.ssh, jsonOf(p)) {
+			msg.SSHPolicy, kind = p, "ssh"
 		}
 	}
 	if d.Self != nil {
 		n := mapresp.Self(v, self)
-		if b := jsonOf(n); !bytes.Equal(b, m.self) {
-			msg.Node, m.self, kind = n, b, "self"
+		if replace(&m.sent.self, selfJSON(n)) {
+			msg.Node, kind = n, "self"
 		}
 	}
 	if d.Settings || d.Self != nil {
 		cfg := mapresp.DNS(v, self)
-		if b := jsonOf(cfg); !bytes.Equal(b, m.dns) {
-			msg.DNSConfig, msg.Domain, m.dns, kind = cfg, v.Domain(), b, "settings"
+		if replace(&m.sent.dns, jsonOf(cfg)) {
+			msg.DNSConfig, kind = cfg, "settings"
+		}
+		if v.Domain() != m.sent.domain {
+			msg.Domain, m.sent.domain, kind = v.Domain(), v.Domain(), "settings"
+		}
+		if debug := mapresp.Debug(v); debug != nil && !m.sent.debug {
+			msg.Debug, m.sent.debug, kind = debug, true, "settings"
 		}
 	}
 	return kind
 }
 
-// deltaKind names a message for the metrics.
-func deltaKind(msg *tailcfg.MapResponse) string {
-	if len(msg.PeersChanged)+len(msg.PeersRemoved)+len(msg.UserProfiles) == 0 {
+// sshRules returns the SSH rules to compare with those that were sent: none at all
+// must be said with an empty list if there were some.
+func (m *session) sshRules(v *netmap.View, self *netmap.Node) *tailcfg.SSHPolicy {
+	p := mapresp.SSH(v, self, m.host)
+	if p == nil && m.sent.ssh != nil {
+		return &tailcfg.SSHPolicy{Rules: []*tailcfg.SSHRule{}}
+	}
+	return p
+}
+
+// sendRelays sends the relays if they are not those that the client has.
+func (m *session) sendRelays() (sent bool, err error) {
+	derp := m.s.derpMap(m.c.host, m.cap)
+	if !replace(&m.sent.derp, jsonOf(derp)) {
+		return false, nil
+	}
+	return true, m.send("relays", &tailcfg.MapResponse{DERPMap: derp})
+}
+
+// replace sets *old to now and reports whether they differed.
+func replace(old *[]byte, now []byte) bool {
+	same := bytes.Equal(*old, now)
+	*old = now
+	return !same
+}
+
+// selfJSON is what to compare of a self node: without what the client itself has
+// reported, which it need not be told.
+func selfJSON(n *tailcfg.Node) []byte {
+	c := *n
+	c.Endpoints, c.HomeDERP, c.Cap = nil, 0, 0
+	c.DiscoKey = key.DiscoPublic{}
+	c.Hostinfo = tailcfg.HostinfoView{}
+	return jsonOf(&c)
+}
+
+// peersKind names a message about peers for the metrics, or "" if it has nothing.
+func peersKind(msg *tailcfg.MapResponse) string {
+	switch {
+	case len(msg.PeersChanged)+len(msg.PeersRemoved)+len(msg.UserProfiles) > 0:
+		return "peers"
+	case len(msg.PeersChangedPatch) > 0:
 		return "patch"
 	}
-	return "peers"
+	return ""
 }
 
 func (m *session) send(kind string, msg *tailcfg.MapResponse) error {
 	n, err := m.out.message(msg)
-	m.s.metrics.sent(kind, n)
-	if err != nil {
-		return fmt.Errorf("send %s message to node %d: %w", kind, m.id, err)
-	}
-	return nil
+	return m.note(kind, n, err)
 }
 
 func (m *session) keepalive() error {
 	n, err := m.out.keepalive()
-	m.s.metrics.sent("keepalive", n)
-	return err
+	return m.note("keepalive", n, err)
+}
+
+// note counts a message that was sent, or says which one was not.
+func (m *session) note(kind string, bytes int, err error) error {
+	if err != nil {
+		return fmt.Errorf("send %s message to node %d: %w", kind, m.id, err)
+	}
+	m.s.metrics.sent(kind, bytes)
+	return nil
 }
 
 // jsonOf encodes what is known to be encodable.

@@ -126,7 +126,7 @@ func apply(t *rapid.T, p *tailcfg.Node, c *tailcfg.PeerChange) {
 }
 
 func wire(m *tailcfg.MapResponse) *tailcfg.MapResponse {
-	b, err := json.Marshal(m)
+	b, err := mapresp.Encode(m)
 	if err != nil {
 		panic(err)
 	}

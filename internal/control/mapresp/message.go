@@ -1,6 +1,8 @@
 package mapresp
 
 import (
+	"cmp"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -17,6 +19,16 @@ const filterChunk = "base"
 // Full returns the first message of a session: everything. The message has no DERP
 // map and no times; the session adds them.
 func Full(v *netmap.View, self *netmap.Node) *tailcfg.MapResponse {
+	m, peers := Head(v, self)
+	for _, p := range peers {
+		m.Peers = append(m.Peers, Peer(v, self, p))
+	}
+	return m
+}
+
+// Head returns the first message of a session but for its peers, and those, sorted
+// by ID.
+func Head(v *netmap.View, self *netmap.Node) (*tailcfg.MapResponse, []*netmap.Node) {
 	m := &tailcfg.MapResponse{
 		Node:            Self(v, self),
 		Domain:          v.Domain(),
@@ -36,13 +48,14 @@ func Full(v *netmap.View, self *netmap.Node) *tailcfg.MapResponse {
 		}
 	}
 	addUser(self)
+	var peers []*netmap.Node
 	for peer := range v.Peers(self) {
-		m.Peers = append(m.Peers, Peer(v, self, peer))
+		peers = append(peers, peer)
 		addUser(peer)
 	}
 	m.UserProfiles = append(m.UserProfiles, taggedUser())
-	sortNodes(m.Peers)
-	return m
+	slices.SortFunc(peers, func(a, b *netmap.Node) int { return cmp.Compare(a.ID, b.ID) })
+	return m, peers
 }
 
 // Debug returns the process-wide switches of a client.
@@ -70,8 +83,8 @@ func Filter(v *netmap.View, self *netmap.Node) map[string][]tailcfg.FilterRule {
 }
 
 // Delta returns what tells a node of the difference d between two views, without
-// the fields Node, DNSConfig and PacketFilters: those the session compares with
-// what it has sent. The result is nil if there is nothing to tell.
+// the fields Node, Domain, DNSConfig, PacketFilters, SSHPolicy and Debug: those the
+// session compares with what it has sent. The result is nil if there is nothing to tell.
 func Delta(v *netmap.View, self *netmap.Node, d netmap.Delta) *tailcfg.MapResponse {
 	m := &tailcfg.MapResponse{}
 	for _, peer := range d.Whole {
@@ -98,16 +111,13 @@ func Delta(v *netmap.View, self *netmap.Node, d netmap.Delta) *tailcfg.MapRespon
 	return m
 }
 
-// patch returns the parts of a peer that changed, or nil if a patch can't say it:
-// an empty list in a patch means "as before".
+// patch returns the parts of a peer that changed, or nil if a patch can't say it.
+// Endpoints are not nil if they changed, even if there are none now; see Encode.
 func patch(p netmap.Patch) *tailcfg.PeerChange {
 	c := &tailcfg.PeerChange{NodeID: tailcfg.NodeID(p.ID)}
 	has := func(part netmap.Part) bool { return p.Parts&part != 0 }
 	if has(netmap.PartEndpoints) {
-		if len(p.Soft.Endpoints) == 0 {
-			return nil
-		}
-		c.Endpoints = p.Soft.Endpoints
+		c.Endpoints = append([]netip.AddrPort{}, p.Soft.Endpoints...)
 	}
 	if has(netmap.PartHomeDERP) {
 		if p.Soft.HomeDERP == 0 {
@@ -124,9 +134,6 @@ func patch(p netmap.Patch) *tailcfg.PeerChange {
 		c.Key = &k
 	}
 	if has(netmap.PartKeyExpiry) {
-		if p.KeyExpiry.IsZero() {
-			return nil
-		}
 		expiry := p.KeyExpiry
 		c.KeyExpiry = &expiry
 	}
@@ -153,5 +160,5 @@ func Gone(last *tailcfg.Node, now time.Time) *tailcfg.MapResponse {
 }
 
 func sortNodes(nodes []*tailcfg.Node) {
-	slices.SortFunc(nodes, func(a, b *tailcfg.Node) int { return int(a.ID - b.ID) })
+	slices.SortFunc(nodes, func(a, b *tailcfg.Node) int { return cmp.Compare(a.ID, b.ID) })
 }
