@@ -82,6 +82,9 @@ const (
 	capOwner       = "https://tailscale.com/cap/is-owner"
 	capCacheMaps   = "cache-network-maps"
 	capAAAA        = "magicdns-aaaa" // without it clients answer no AAAA for peers
+	// capFlowLogs makes a client stop when its logs are switched off, and it has
+	// nowhere to send flow logs to but its maker.
+	capFlowLogs = "https://tailscale.com/cap/data-plane-audit-logs"
 )
 
 func selfCaps(v *netmap.View, n *netmap.Node) tailcfg.NodeCapMap {
@@ -89,7 +92,11 @@ func selfCaps(v *netmap.View, n *netmap.Node) tailcfg.NodeCapMap {
 	for name, values := range v.Policy.CapMap(n.Device()) {
 		caps[name] = values
 	}
+	delete(caps, capFlowLogs)
 	caps[capFileSharing], caps[capAAAA] = nil, nil
+	if n.Approved && v.Policy.HasSSH(n.Class) {
+		caps[tailcfg.CapabilitySSH], caps[tailcfg.CapabilitySSHRuleIn] = nil, nil
+	}
 	if v.Tailnet.Settings.NetworkMapCaching {
 		caps[capCacheMaps] = nil
 	}
