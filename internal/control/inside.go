@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -35,7 +36,7 @@ type inside struct {
 func newInside(h http.Handler, log *slog.Logger) *inside {
 	in := &inside{conns: make(chan net.Conn), closed: make(chan struct{})}
 	in.server = &http.Server{
-		Handler:     h,
+		Handler:     loudly(h, log),
 		Protocols:   new(http.Protocols),
 		IdleTimeout: idleTimeout,
 		HTTP2: &http.HTTP2Config{
@@ -51,6 +52,22 @@ func newInside(h http.Handler, log *slog.Logger) *inside {
 	}
 	in.server.Protocols.SetUnencryptedHTTP2(true) // Noise encrypts
 	return in
+}
+
+// loudly logs what a handler panics with. The client sees its request cut off, and
+// nobody else sees anything of it.
+func loudly(h http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil {
+				if v != http.ErrAbortHandler {
+					log.Error("request panicked", "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+				}
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		h.ServeHTTP(w, r)
+	})
 }
 
 // serve begins to serve the connection; it returns false once stop was called.

@@ -36,7 +36,8 @@ func (s *Server) serveMap(w http.ResponseWriter, r *http.Request) {
 		refuseDraining(w)
 		return
 	}
-	if !req.Stream && req.OmitPeers {
+	//lint:ignore SA1019 tools that ask for a single map still set ReadOnly
+	if !req.Stream && req.OmitPeers && !req.ReadOnly {
 		// A report, and the only request that is one. Clients ignore the body.
 		if err := s.report(r.Context(), c, net, node, &req); err != nil {
 			s.mapError(w, r, node, err)

@@ -40,7 +40,7 @@ type Options struct {
 	Metrics *Metrics
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
-	// Keepalive is how long a session may be silent, give or take a sixth;
+	// Keepalive is how long a session may be silent, or a sixth longer;
 	// DefaultKeepalive if zero.
 	Keepalive time.Duration
 }

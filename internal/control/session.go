@@ -22,9 +22,11 @@ import (
 // Timing of map sessions.
 const (
 	// DefaultKeepalive is how long a session may be silent. Clients give up after
-	// 120 s; the jitter keeps 10,000 of them from being due at once.
+	// 120 s.
 	DefaultKeepalive = 50 * time.Second
-	keepaliveJitter  = 8 * time.Second
+	// keepaliveJitter is the part of that time by which it may be longer, which
+	// keeps 10,000 of them from being due at once.
+	keepaliveJitter = 6
 	// pushQueue bounds what waits to be put on a session: requests to the node.
 	pushQueue = 8
 )
@@ -130,7 +132,7 @@ func (m *session) stream(ctx context.Context) error {
 }
 
 func (m *session) nextKeepalive() time.Duration {
-	return m.s.keepalive + rand.N(m.s.keepalive*keepaliveJitter/DefaultKeepalive)
+	return m.s.keepalive + rand.N(m.s.keepalive/keepaliveJitter+1)
 }
 
 // sendFull sends everything.
