@@ -109,7 +109,10 @@ func (a *Answer) parse() {
 	ids := map[string]bool{}
 	for n := range doc.Descendants() {
 		if n.Type == html.TextNode && n.Parent.Data != "script" && n.Parent.Data != "style" {
-			text.WriteString(n.Data + " ")
+			text.WriteString(n.Data)
+			if n.NextSibling == nil || n.NextSibling.Data != "wbr" {
+				text.WriteByte(' ')
+			}
 		}
 		if n.Type != html.ElementNode {
 			continue
@@ -159,11 +162,11 @@ func (a *Answer) Says(texts ...string) *Answer {
 	return a
 }
 
-// Hides checks that the page has none of the texts, not even where no reader looks.
+// Hides checks that the source of the page has none of the texts.
 func (a *Answer) Hides(texts ...string) *Answer {
 	a.k.Helper()
 	for _, t := range texts {
-		if strings.Contains(a.Body, t) || strings.Contains(a.Text, t) {
+		if strings.Contains(a.Body, t) {
 			a.k.Errorf("%s has %q", a.Path, t)
 		}
 	}

@@ -91,7 +91,7 @@ func (p *Page) Serve(w http.ResponseWriter, r *http.Request, v *site.Visit) erro
 	} else {
 		data.Figures = figures(v, found.counts)
 	}
-	if authz.Allow(v.Actor, authz.NodeApprove) == nil && q.only != onlyWaiting {
+	if authz.Allow(v.Actor, authz.NodeApprove) == nil && !data.List.Narrowed() {
 		for _, n := range found.waiting[:min(len(found.waiting), maxWaiting)] {
 			data.Waiting = append(data.Waiting, row(v, n))
 		}

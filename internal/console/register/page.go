@@ -197,7 +197,7 @@ func (p *Page) Connect(w http.ResponseWriter, r *http.Request, v *site.Visit) er
 	node, err := p.door.Admit(r.Context(), v.Actor, v.Net, code, v.User.ID, tags, preapproved)
 	switch selvage.KindOf(err) {
 	case selvage.KindInvalid, selvage.KindDenied, selvage.KindConflict:
-		return p.refuse(w, v, d, site.Sentence(err.Error()))
+		return p.refuse(w, v, d, v.Sentence(err.Error()))
 	case selvage.KindNotFound:
 		return p.back(w, r, code)
 	}

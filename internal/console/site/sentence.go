@@ -6,6 +6,14 @@ import (
 	"unicode/utf8"
 )
 
+// Sentence is Sentence for the visitor, whose login stays as it is written.
+func (v *Visit) Sentence(msg string) string {
+	if v.User != nil && strings.HasPrefix(msg, v.User.Login+" ") {
+		return v.User.Login + Sentence(msg[len(v.User.Login):])
+	}
+	return Sentence(msg)
+}
+
 // Sentence makes a sentence of an error's message: a capital letter and a full stop.
 func Sentence(msg string) string {
 	if msg == "" {

@@ -126,3 +126,26 @@ func Title(s string) string {
 	}
 	return string(unicode.ToUpper(r)) + s[size:]
 }
+
+// Segment is a piece of prose; Code is something that is typed.
+type Segment struct {
+	Text string
+	Code bool
+}
+
+// prose cuts a text at its backquotes. One that has no partner is a backquote.
+func prose(s string) []Segment {
+	var segs []Segment
+	for {
+		before, rest, ok := strings.Cut(s, "`")
+		code, after, closed := strings.Cut(rest, "`")
+		if !ok || !closed {
+			return append(segs, Segment{Text: s})
+		}
+		segs = append(segs, Segment{Text: before}, Segment{code, true})
+		s = after
+	}
+}
+
+// parts cuts a name after its dots, where a line may end.
+func parts(s string) []string { return strings.SplitAfter(s, ".") }

@@ -29,8 +29,6 @@ func (g Guide) UpKey() string {
 
 // Container is the command that starts a container.
 func (g Guide) Container() string {
-	return "docker run --detach --name=tailscale \\\n" +
-		"  --env=TS_AUTHKEY=KEY --env=TS_EXTRA_ARGS=--login-server=" + g.Server + " \\\n" +
-		"  --env=TS_STATE_DIR=/var/lib/tailscale --volume=tailscale:/var/lib/tailscale \\\n" +
-		"  tailscale/tailscale"
+	return "docker run --detach --name=tailscale --env=TS_AUTHKEY=KEY --env=TS_EXTRA_ARGS=--login-server=" + g.Server +
+		" --env=TS_STATE_DIR=/var/lib/tailscale --volume=tailscale:/var/lib/tailscale tailscale/tailscale"
 }

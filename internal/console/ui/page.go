@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"reflect"
+	"strings"
 )
 
 //go:embed *.tmpl
@@ -115,6 +116,9 @@ func (p *Page[D]) Render(w io.Writer, f Frame, data D) error {
 func funcs() template.FuncMap {
 	return template.FuncMap{
 		"asset":  AssetPath,
+		"parts":  parts,
 		"plural": Plural,
+		"prose":  prose,
+		"words":  strings.Fields,
 	}
 }

@@ -1,0 +1,60 @@
+package control
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"tailscale.com/tailcfg"
+
+	"selvage"
+	"selvage/internal/netmap"
+)
+
+// Limits that tests shorten.
+
+func (s *Server) SetWriteLimit(d time.Duration)   { s.writeLimit = d }
+func (s *Server) SetDrainSpread(d time.Duration)  { s.drainSpread = d }
+func (s *Server) SetFollowupWait(d time.Duration) { s.followupWait = d }
+
+// CleanHost is cleanHost.
+func CleanHost(host string) string { return cleanHost(host) }
+
+// SameCode is sameCode.
+func SameCode(followup, code string) bool { return sameCode(followup, code) }
+
+// CheckHostinfo is checkHostinfo.
+func CheckHostinfo(h *tailcfg.Hostinfo) (*tailcfg.Hostinfo, error) { return checkHostinfo(h) }
+
+// BoundedEndpoints is boundedEndpoints.
+func BoundedEndpoints(eps []netip.AddrPort) []netip.AddrPort { return boundedEndpoints(eps) }
+
+// Alive is alive.
+func (s *Server) Alive(ctx context.Context, n *netmap.Net, node *netmap.Node) error {
+	return s.alive(ctx, n, node)
+}
+
+// Asked returns how many requests to nodes wait for an answer.
+func (s *Server) Asked() int {
+	s.asked.mu.Lock()
+	defer s.asked.mu.Unlock()
+	return len(s.asked.byToken)
+}
+
+// Polls returns how many requests wait for the registration with the code.
+func (s *Server) Polls(code string) int {
+	s.pending.mu.Lock()
+	defer s.pending.mu.Unlock()
+	if p := s.pending.byCode[code]; p != nil {
+		return p.polls
+	}
+	return 0
+}
+
+// HasSession reports whether the node has a session.
+func (s *Server) HasSession(n *netmap.Net, id selvage.NodeID) bool {
+	return s.sessionOf(n.ID(), id) != nil
+}
+
+// KeepaliveJSON is keepaliveJSON.
+const KeepaliveJSON = keepaliveJSON
