@@ -78,7 +78,11 @@ func (s *Server) mapError(w http.ResponseWriter, r *http.Request, node *netmap.N
 func (s *Server) sendUnknown(w http.ResponseWriter, c *connection, req *tailcfg.MapRequest) {
 	self := unknownNode(req.NodeKey, c.machine)
 	out := newFrames(w, req.Compress, s.writeLimit)
-	n, err := out.message(mapresp.Gone(self, s.now()))
+	msg := mapresp.Gone(self, s.now())
+	// Without relays the client drops the connection to its own, and after the next
+	// login to the same relay it does not make it again (1.102: magicsock).
+	msg.DERPMap = s.derpMap(c.host, max(c.version, req.Version))
+	n, err := out.message(msg)
 	s.metrics.sent("gone", n)
 	if err != nil {
 		s.log.Debug("unknown node not told", "err", err)
