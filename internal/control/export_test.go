@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -16,6 +17,20 @@ import (
 func (s *Server) SetWriteLimit(d time.Duration)   { s.writeLimit = d }
 func (s *Server) SetDrainSpread(d time.Duration)  { s.drainSpread = d }
 func (s *Server) SetFollowupWait(d time.Duration) { s.followupWait = d }
+
+func (s *Server) SetShakeLimit(d time.Duration) { s.shakeLimit = d }
+
+// SetWriteStall sets how long a connection may take no byte.
+func (s *Server) SetWriteStall(d time.Duration) { s.inside.server.HTTP2.WriteByteTimeout = d }
+
+// Sessions returns how many nodes have a session.
+func (s *Server) Sessions() int { return s.sessionCount() }
+
+// Connections returns how many Noise connections are open.
+func (s *Server) Connections() int { return int(s.conns.Load()) }
+
+// ServeInside replaces what is served in Noise connections.
+func (s *Server) ServeInside(h http.Handler) { s.inside = newInside(h, s.log) }
 
 // CleanHost is cleanHost.
 func CleanHost(host string) string { return cleanHost(host) }

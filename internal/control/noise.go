@@ -79,7 +79,7 @@ func (s *Server) serveNoise(w http.ResponseWriter, r *http.Request) {
 		return conn.Close()
 	})
 	// The server of what is inside lifts this when the client has begun to speak.
-	if err := c.SetReadDeadline(time.Now().Add(handshakeTimeout)); err != nil || !s.inside.serve(c) {
+	if err := c.SetReadDeadline(time.Now().Add(s.shakeLimit)); err != nil || !s.inside.serve(c) {
 		c.Close()
 		return
 	}
@@ -92,11 +92,11 @@ func (s *Server) serveNoise(w http.ResponseWriter, r *http.Request) {
 // long as its context, so for that one the time limit is a timer, which is stopped.
 func (s *Server) handshake(ctx context.Context, cancel context.CancelFunc, w http.ResponseWriter, r *http.Request) (*controlbase.Conn, error) {
 	if isWebSocket(r) {
-		timer := time.AfterFunc(handshakeTimeout, cancel)
+		timer := time.AfterFunc(s.shakeLimit, cancel)
 		defer timer.Stop()
 	} else {
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeout(ctx, handshakeTimeout)
+		ctx, stop = context.WithTimeout(ctx, s.shakeLimit)
 		defer stop()
 	}
 	return controlhttpserver.AcceptHTTP(ctx, w, r, s.noiseKey, earlyPayload)

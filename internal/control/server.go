@@ -57,6 +57,8 @@ type Server struct {
 	now       func() time.Time
 	keepalive time.Duration
 
+	// The time limits are fields so that tests can shorten them.
+	shakeLimit   time.Duration
 	writeLimit   time.Duration
 	drainSpread  time.Duration
 	followupWait time.Duration
@@ -88,6 +90,7 @@ func New(o Options) *Server {
 		hub: o.Hub, log: o.Logger, noiseKey: o.NoiseKey, publicURL: o.PublicURL,
 		derpMap: o.DERPMap, metrics: o.Metrics, now: o.Now,
 		keepalive:    cmp.Or(o.Keepalive, DefaultKeepalive),
+		shakeLimit:   handshakeTimeout,
 		writeLimit:   messageWriteLimit,
 		drainSpread:  drainSpread,
 		followupWait: followupWait,

@@ -290,6 +290,15 @@ func (st *Stream) Until(fits func(*tailcfg.MapResponse) bool) *tailcfg.MapRespon
 	}
 }
 
+// Saw reads to the end of the stream and reports whether some message fits.
+func (st *Stream) Saw(fits func(*tailcfg.MapResponse) bool) bool {
+	saw := false
+	for m := range st.msgs {
+		saw = saw || fits(m)
+	}
+	return saw
+}
+
 // Ended waits until the server has ended the stream, and returns nil if it did so
 // cleanly. Messages are dropped.
 func (st *Stream) Ended() error {
