@@ -44,6 +44,12 @@ func (s *Server) serveMap(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	if req.Stream && newProcess(node, &req) {
+		if err := s.report(r.Context(), c, net, node, &req); err != nil {
+			s.mapError(w, r, node, err)
+			return
+		}
+	}
 	m := s.newSession(w, r, net, node.ID, &req)
 	if err := m.serve(r.Context(), req.Stream); err != nil && !errors.Is(err, errEnd) {
 		if m.out.begun {

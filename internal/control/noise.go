@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -169,6 +170,9 @@ func cleanHost(host string) string {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-.:[]_", r)
 	}
 	if host == "" || len(host) > 255 || strings.ContainsFunc(host, func(r rune) bool { return !ok(r) }) {
+		return "localhost"
+	}
+	if u, err := url.Parse("https://" + host + "/"); err != nil || u.Host != host || u.Hostname() == "" {
 		return "localhost"
 	}
 	return host

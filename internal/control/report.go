@@ -53,6 +53,15 @@ func (s *Server) report(ctx context.Context, c *connection, net *netmap.Net, nod
 	return nil
 }
 
+// newProcess reports whether a stream is from a client process that the server has no
+// report of. Streams are read-only otherwise, since a client that has anything new to
+// say sends a report. But it does not repeat one, so if the server has lost it (a crash
+// before it was saved, a restored backup), what the stream says is all there is. A
+// disco key lives as long as a process, and a process has one.
+func newProcess(node *netmap.Node, req *tailcfg.MapRequest) bool {
+	return !req.DiscoKey.IsZero() && req.DiscoKey != node.Soft.Disco
+}
+
 // boundedEndpoints returns the endpoints of a report, without repetitions.
 func boundedEndpoints(all []netip.AddrPort) []netip.AddrPort {
 	eps := make([]netip.AddrPort, 0, min(len(all), maxEndpoints))

@@ -67,7 +67,7 @@ func (n *Node) NewClient(authKey string) *Client {
 		o.Persist = persist.Persist{PrivateNodeKey: n.Key}
 	}
 	d, err := controlclient.NewDirect(o)
-	n.s.check(err)
+	n.check(err)
 	n.t.Cleanup(func() { d.Close() })
 	return &Client{Direct: d, t: n.t, changed: make(chan struct{})}
 }

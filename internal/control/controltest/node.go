@@ -95,6 +95,21 @@ func (s *Server) machine(url string, m key.MachinePrivate, hostname string, vers
 	return n
 }
 
+// For returns the node for use by another test than the one that made it, such as one
+// input of a fuzz test.
+func (n *Node) For(t testing.TB) *Node {
+	m := *n
+	m.t = t
+	return &m
+}
+
+func (n *Node) check(err error) {
+	n.t.Helper()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // Hangup closes the node's connections.
 func (n *Node) Hangup() {
 	n.noise.Close()
@@ -135,10 +150,10 @@ func (n *Node) Ask(method, path string, body any) Answer {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	resp, err := n.Do(ctx, method, path, body)
-	n.s.check(err)
+	n.check(err)
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	n.s.check(err)
+	n.check(err)
 	return Answer{resp.StatusCode, resp.Header, string(text)}
 }
 
@@ -157,7 +172,7 @@ func (n *Node) Register(req *tailcfg.RegisterRequest) *tailcfg.RegisterResponse 
 		n.t.Fatalf("register: status %d: %s", a.Status, a.Body)
 	}
 	resp := new(tailcfg.RegisterResponse)
-	n.s.check(json.Unmarshal([]byte(a.Body), resp))
+	n.check(json.Unmarshal([]byte(a.Body), resp))
 	return resp
 }
 
@@ -216,16 +231,20 @@ func (n *Node) OneMap() *tailcfg.MapResponse {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	sess, err := n.tsp.Map(ctx, tsp.MapOpts{NodeKey: n.Key, Hostinfo: n.Hostinfo.Clone(), MaxMessageSize: 64 << 20})
-	n.s.check(err)
+	n.check(err)
 	defer sess.Close()
 	m, err := sess.Next()
-	n.s.check(err)
+	n.check(err)
 	return m
 }
 
 // Stream is a map session, read by a goroutine of its own.
 type Stream struct {
-	t    testing.TB
+	t testing.TB
+	*messages
+}
+
+type messages struct {
 	msgs chan *tailcfg.MapResponse
 	err  error // set before msgs is closed
 	sess *tsp.MapSession
@@ -235,7 +254,7 @@ type Stream struct {
 func (n *Node) Stream() *Stream {
 	n.t.Helper()
 	st, err := n.TryStream()
-	n.s.check(err)
+	n.check(err)
 	return st
 }
 
@@ -246,7 +265,7 @@ func (n *Node) TryStream() (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Stream{t: n.t, sess: sess, msgs: make(chan *tailcfg.MapResponse, 1000)}
+	st := &Stream{t: n.t, messages: &messages{sess: sess, msgs: make(chan *tailcfg.MapResponse, 1000)}}
 	n.t.Cleanup(st.Close)
 	go func() {
 		defer close(st.msgs)
@@ -260,6 +279,11 @@ func (n *Node) TryStream() (*Stream, error) {
 		}
 	}()
 	return st, nil
+}
+
+// For returns the stream for use by another test than the one that made it.
+func (st *Stream) For(t testing.TB) *Stream {
+	return &Stream{t: t, messages: st.messages}
 }
 
 // Close ends the stream from the client's side.
