@@ -68,8 +68,9 @@ func changeRoutes(r *request, change func(approved, routes []netip.Prefix) []net
 	if err != nil {
 		return nil, err
 	}
-	// From the newest state, not that of the look-up: a device that was changed
-	// meanwhile keeps the other routes.
+	r.s.routeMu.Lock()
+	defer r.s.routeMu.Unlock()
+	// From the newest state, not that of the look-up.
 	n = net.View().Node(n.ID)
 	if n == nil {
 		return nil, selvage.Errorf(selvage.KindNotFound, "the device is no longer there")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"selvage"
@@ -60,6 +61,10 @@ type Server struct {
 	opts Options
 	log  *slog.Logger
 	now  func() time.Time
+
+	// routeMu keeps two changes of approved routes from each beginning with what was
+	// there before the other.
+	routeMu sync.Mutex
 }
 
 // New returns a server of the API.

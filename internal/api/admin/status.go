@@ -80,6 +80,9 @@ func getBackup(r *request) (any, error) {
 	if err := r.server(authz.Backup); err != nil {
 		return nil, err
 	}
+	if err := r.s.opts.Hub.Flush(r.Context()); err != nil {
+		return nil, err
+	}
 	r.w.Header().Set("Content-Type", "application/gzip")
 	// The server's own limit on answers is for short ones; not every writer has one.
 	http.NewResponseController(r.w).SetWriteDeadline(time.Time{})
