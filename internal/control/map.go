@@ -44,7 +44,7 @@ func (s *Server) serveMap(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
-	if req.Stream && newProcess(node, &req) {
+	if req.Stream && unreported(node) {
 		if err := s.report(r.Context(), c, net, node, &req); err != nil {
 			s.mapError(w, r, node, err)
 			return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,22 @@ func TestStreamIsReadOnly(t *testing.T) {
 	}
 	if after := s.Net.View().Node(n.ID).Soft; after.Disco != before.Disco || after.Hostinfo != before.Hostinfo || !slices.Equal(after.Endpoints, before.Endpoints) {
 		t.Errorf("a stream has changed %+v to %+v", before, after)
+	}
+}
+
+// What a stream says is taken in if the server has nothing else: it may have lost a
+// report that the client does not repeat.
+func TestStreamOfUnreportedNode(t *testing.T) {
+	s := controltest.New(t, controltest.Options{})
+	n := s.Joined("laptop")
+	req := n.MapRequest()
+	req.DiscoKey = key.NewDisco().Public()
+	req.Endpoints = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:9")}
+	if _, err := controltest.ReadFrame(rawStream(t, n, req)); err != nil {
+		t.Fatal(err)
+	}
+	if soft := s.Net.View().Node(n.ID).Soft; soft.Disco != req.DiscoKey || !slices.Equal(soft.Endpoints, req.Endpoints) {
+		t.Errorf("the server has %+v of the node", soft)
 	}
 }
 

@@ -53,14 +53,11 @@ func (s *Server) report(ctx context.Context, c *connection, net *netmap.Net, nod
 	return nil
 }
 
-// newProcess reports whether a stream is from a client process that the server has no
-// report of. Streams are read-only otherwise, since a client that has anything new to
-// say sends a report. But it does not repeat one, so if the server has lost it (a crash
-// before it was saved, a restored backup), what the stream says is all there is. A
-// disco key lives as long as a process, and a process has one.
-func newProcess(node *netmap.Node, req *tailcfg.MapRequest) bool {
-	return !req.DiscoKey.IsZero() && req.DiscoKey != node.Soft.Disco
-}
+// unreported reports whether the server has no report of the device at all. Streams
+// are read-only otherwise, since a client that has anything new to say sends a report.
+// But it does not repeat one, so if the server has lost it (a crash before it was
+// saved, a restored backup), what the stream says is all there will be for long.
+func unreported(node *netmap.Node) bool { return node.Soft.Disco.IsZero() }
 
 // boundedEndpoints returns the endpoints of a report, without repetitions.
 func boundedEndpoints(all []netip.AddrPort) []netip.AddrPort {
