@@ -6,7 +6,8 @@
 // is netmap's; how it looks in a message is mapresp's; who may do what is decided by
 // the machine key that the transport proves, never by a field of a request.
 //
-// Read noise.go, register.go and session.go, in this order. The protocol is
+// Read noise.go (the connection), register.go (who is let in), map.go (which kind of
+// map request) and session.go (what a session sends), in this order. The protocol is
 // documented in the client's module, tailscale.com: tailcfg has the messages,
 // control/controlclient the other side.
 package control

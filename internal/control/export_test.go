@@ -73,3 +73,6 @@ func (s *Server) HasSession(n *netmap.Net, id selvage.NodeID) bool {
 
 // KeepaliveJSON is keepaliveJSON.
 const KeepaliveJSON = keepaliveJSON
+
+// ProbeRound is probeRound.
+func (s *Server) ProbeRound(ctx context.Context) { s.probeRound(ctx) }
