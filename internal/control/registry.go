@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"selvage"
@@ -87,4 +89,16 @@ func (s *Server) sessionCount() int {
 // count keeps the number of open connections.
 func (s *Server) count(change int64) {
 	s.metrics.connections.Set(float64(s.conns.Add(change)))
+}
+
+// DialledHosts returns the hosts at which the connected nodes have dialled the server,
+// each once, in order.
+func (s *Server) DialledHosts() []string {
+	s.sessMu.Lock()
+	defer s.sessMu.Unlock()
+	hosts := map[string]struct{}{}
+	for _, m := range s.sessions {
+		hosts[m.c.host] = struct{}{}
+	}
+	return slices.Sorted(maps.Keys(hosts))
 }
