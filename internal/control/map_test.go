@@ -5,6 +5,9 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"selvage"
+	"selvage/internal/control"
+	"selvage/internal/control/controltest"
 	"slices"
 	"strings"
 	"testing"
@@ -13,10 +16,6 @@ import (
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
 	tsnetmap "tailscale.com/types/netmap"
-
-	"selvage"
-	"selvage/internal/control"
-	"selvage/internal/control/controltest"
 )
 
 func TestFirstMessageHasEverything(t *testing.T) {
@@ -109,6 +108,7 @@ func TestBadReports(t *testing.T) {
 		"routes":    func(r *tailcfg.MapRequest) { r.Hostinfo.RoutableIPs = slices.Repeat(selvage.ExitRoutes(), 6000) },
 		"host keys": func(r *tailcfg.MapRequest) { r.Hostinfo.SSH_HostKeys = []string{strings.Repeat("x", 100<<10)} },
 		"name":      func(r *tailcfg.MapRequest) { r.Hostinfo.Hostname = strings.Repeat("x", 100<<10) },
+		"package":   func(r *tailcfg.MapRequest) { r.Hostinfo.Package = strings.Repeat("x", 100<<10) },
 		"tags":      func(r *tailcfg.MapRequest) { r.Hostinfo.RequestTags = slices.Repeat([]string{"tag:a"}, 1000) },
 	} {
 		req := n.MapRequest()

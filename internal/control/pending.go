@@ -7,15 +7,14 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
+	"selvage"
+	"selvage/internal/netmap"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"tailscale.com/types/key"
-
-	"selvage"
-	"selvage/internal/netmap"
 )
 
 // Limits of registrations that wait for a person.
@@ -112,7 +111,6 @@ func (t *pendingTable) put(code string, j netmap.Join, c *connection, follows bo
 	}
 	if p == nil {
 		p = &pending{about: Pending{Code: code, Machine: c.machine, Since: now}, done: make(chan struct{})}
-		t.makeRoom(now)
 		t.byCode[code] = p
 	}
 	t.bytes -= p.size
@@ -123,6 +121,7 @@ func (t *pendingTable) put(code string, j netmap.Join, c *connection, follows bo
 	}
 	t.bytes += p.size
 	p.seen, p.join, p.about.Address = now, j, c.remote
+	t.makeRoom(now, p) // a refresh can make it bigger, too
 	return p
 }
 
@@ -137,15 +136,17 @@ func (t *pendingTable) remove(p *pending) {
 	}
 }
 
-// makeRoom keeps the table within its bounds. Those whose devices wait right now are
-// the last to go.
-func (t *pendingTable) makeRoom(now time.Time) {
-	if len(t.byCode) < maxPending && t.bytes < maxPendingBytes {
+// makeRoom brings the table back within its bounds. Those whose devices wait right now
+// are the last to go, but for keep, which goes only if it is too big by itself.
+func (t *pendingTable) makeRoom(now time.Time, keep *pending) {
+	if len(t.byCode) <= maxPending && t.bytes <= maxPendingBytes {
 		return
 	}
 	all := make([]*pending, 0, len(t.byCode))
 	for _, p := range t.byCode {
-		all = append(all, p)
+		if p != keep {
+			all = append(all, p)
+		}
 	}
 	slices.SortFunc(all, func(a, b *pending) int {
 		if (a.polls > 0) == (b.polls > 0) {
@@ -159,6 +160,9 @@ func (t *pendingTable) makeRoom(now time.Time) {
 			return
 		}
 		t.remove(p)
+	}
+	if t.bytes > maxPendingBytes {
+		t.remove(keep)
 	}
 }
 

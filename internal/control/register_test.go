@@ -3,6 +3,11 @@ package control_test
 import (
 	"context"
 	"net/http"
+	"selvage"
+	"selvage/internal/control"
+	"selvage/internal/control/controltest"
+	"selvage/internal/netmap"
+	"selvage/internal/store/storetest"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,12 +17,6 @@ import (
 	"tailscale.com/control/controlclient"
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
-
-	"selvage"
-	"selvage/internal/control"
-	"selvage/internal/control/controltest"
-	"selvage/internal/netmap"
-	"selvage/internal/store/storetest"
 )
 
 var background = context.Background()
@@ -694,6 +693,11 @@ func TestBadRegisterRequests(t *testing.T) {
 			req.Hostinfo.RoutableIPs = slices.Repeat(selvage.ExitRoutes(), 6000)
 			return req
 		}(), 200, "routes"},
+		"too large as a whole": {func() any {
+			req := n.RegisterRequest()
+			req.Hostinfo.Package = strings.Repeat("x", 64<<10)
+			return req
+		}(), 200, "at most 65536"},
 	} {
 		if a := n.Ask("POST", "/machine/register", test.body); a.Status != test.status || !strings.Contains(a.Body, test.says) {
 			t.Errorf("%s: got %d %.100s", name, a.Status, a.Body)

@@ -4,21 +4,22 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"selvage"
+	"selvage/internal/netmap"
 	"slices"
 
 	"tailscale.com/tailcfg"
-
-	"selvage"
-	"selvage/internal/netmap"
 )
 
 // Limits of what a device says of itself.
 const (
 	maxEndpoints = 64 // real devices have a dozen
-	// maxPeerHostinfo bounds, in bytes of JSON, what is passed on to peers.
-	maxPeerHostinfo = 64 << 10
-	maxRoutes       = 10_000 // an app connector has thousands
-	maxTags         = 100
+	// maxHostinfo bounds a Hostinfo as a whole, in bytes of JSON: anybody can send one
+	// to wait with, and part of it goes to peers. Real ones have a few KiB, those of
+	// app connectors with thousands of routes the most.
+	maxHostinfo = 64 << 10
+	maxRoutes   = 10_000
+	maxTags     = 100
 	// maxRegion is the highest ID of a relay region.
 	maxRegion = 1 << 16
 )
@@ -71,8 +72,8 @@ func boundedEndpoints(all []netip.AddrPort) []netip.AddrPort {
 }
 
 // checkHostinfo returns a report without what makes no sense in it, or says what is
-// wrong with it. All peers get a part of it, so a bad device must not be able to make
-// that part big.
+// wrong with it. The server keeps it and all peers get a part of it, so a bad device must
+// not be able to make it big.
 func checkHostinfo(h *tailcfg.Hostinfo) (*tailcfg.Hostinfo, error) {
 	if h == nil {
 		return nil, nil
@@ -83,8 +84,8 @@ func checkHostinfo(h *tailcfg.Hostinfo) (*tailcfg.Hostinfo, error) {
 	if len(h.RequestTags) > maxTags {
 		return nil, selvage.Errorf(selvage.KindInvalid, "%d tags are asked for; at most %d are allowed", len(h.RequestTags), maxTags)
 	}
-	if n := len(jsonOf(netmap.PeerHostinfo(h))); n > maxPeerHostinfo {
-		return nil, selvage.Errorf(selvage.KindInvalid, "the device's names, services and SSH host keys take %d bytes; at most %d are allowed", n, maxPeerHostinfo)
+	if n := len(jsonOf(h)); n > maxHostinfo {
+		return nil, selvage.Errorf(selvage.KindInvalid, "what the device says of itself takes %d bytes; at most %d are allowed: let it advertise fewer routes or services", n, maxHostinfo)
 	}
 	bad := func(p netip.Prefix) bool { return !p.IsValid() || p != p.Masked() }
 	if slices.ContainsFunc(h.RoutableIPs, bad) {
