@@ -5,9 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"selvage"
-	"selvage/internal/control"
-	"selvage/internal/control/controltest"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +13,10 @@ import (
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
 	tsnetmap "tailscale.com/types/netmap"
+
+	"selvage"
+	"selvage/internal/control"
+	"selvage/internal/control/controltest"
 )
 
 func TestFirstMessageHasEverything(t *testing.T) {

@@ -7,14 +7,16 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
-	"selvage"
-	"selvage/internal/netmap"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"tailscale.com/types/key"
+
+	"selvage"
+	"selvage/internal/netmap"
 )
 
 // Limits of registrations that wait for a person.
@@ -37,6 +39,15 @@ type Pending struct {
 	Tags                 []string // asked for
 	Address              string   // where it calls from
 	Since                time.Time
+	// Seen stands for Hostname, OS and Tags. Who decides by these hands it to
+	// AdmitSeen, since the device can change them at any time.
+	Seen string
+}
+
+// seenOf returns the digest for [Pending.Seen].
+func seenOf(hostname, os string, tags []string) string {
+	sum := sha256.Sum256(jsonOf([]any{hostname, os, append([]string{}, tags...)}))
+	return hex.EncodeToString(sum[:])
 }
 
 // pending is a registration that waits, or that has been refused and still has to
@@ -119,6 +130,7 @@ func (t *pendingTable) put(code string, j netmap.Join, c *connection, follows bo
 		p.size += len(jsonOf(h))
 		p.about.Hostname, p.about.OS, p.about.Client, p.about.Tags = h.Hostname, h.OS, h.IPNVersion, h.RequestTags
 	}
+	p.about.Seen = seenOf(p.about.Hostname, p.about.OS, p.about.Tags)
 	t.bytes += p.size
 	p.seen, p.join, p.about.Address = now, j, c.remote
 	t.makeRoom(now, p) // a refresh can make it bigger, too
@@ -192,13 +204,20 @@ func (t *pendingTable) get(code string) (Pending, bool) {
 	return Pending{}, false
 }
 
-// claim gives the caller the right to decide, until it calls finish or release.
-func (t *pendingTable) claim(code string) (*pending, netmap.Join, error) {
+// anySeen is for who decides without having been shown what the device is.
+const anySeen = ""
+
+// claim gives the caller the right to decide, until it calls finish or release. If seen
+// isn't anySeen, the device must still be what it was then.
+func (t *pendingTable) claim(code, seen string) (*pending, netmap.Join, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.find(code)
 	if p == nil {
 		return nil, netmap.Join{}, errNobodyWaits()
+	}
+	if seen != anySeen && seen != p.about.Seen {
+		return nil, netmap.Join{}, errChanged()
 	}
 	if p.claimed {
 		return nil, netmap.Join{}, selvage.Errorf(selvage.KindConflict, "somebody else is deciding about this device right now")
@@ -241,6 +260,10 @@ func errNobodyWaits() error {
 	return selvage.Errorf(selvage.KindNotFound, "no device waits with this code; it may be connected already, or it has given up: run `tailscale up` on it again")
 }
 
+func errChanged() error {
+	return selvage.Errorf(selvage.KindConflict, "the device has changed its name, its system or the tags that it asks for since you looked at it; look at it again before you connect it")
+}
+
 // Pending returns the device that waits with the code.
 func (s *Server) Pending(code string) (Pending, error) {
 	p, ok := s.pending.get(code)
@@ -250,13 +273,27 @@ func (s *Server) Pending(code string) (Pending, error) {
 	return p, nil
 }
 
-// Admit connects the device that waits with the code, as a device of the user or
-// with tags. preapproved is whether who admits it may approve devices too.
+// Admit connects the device that waits with the code, whatever it says of itself, as a
+// device of the user or with tags. preapproved is whether who admits it may approve
+// devices too.
 func (s *Server) Admit(ctx context.Context, actor selvage.Actor, net *netmap.Net, code string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error) {
+	return s.admit(ctx, actor, net, code, anySeen, user, tags, preapproved)
+}
+
+// AdmitSeen is Admit for somebody who was shown the device: seen is [Pending.Seen] of
+// that time. If the device has changed since, the error is of KindConflict.
+func (s *Server) AdmitSeen(ctx context.Context, actor selvage.Actor, net *netmap.Net, code, seen string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error) {
+	if seen == anySeen {
+		return nil, errChanged()
+	}
+	return s.admit(ctx, actor, net, code, seen, user, tags, preapproved)
+}
+
+func (s *Server) admit(ctx context.Context, actor selvage.Actor, net *netmap.Net, code, seen string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error) {
 	if err := netmap.CheckTags(net.View().Policy, tags); err != nil {
 		return nil, err
 	}
-	p, j, err := s.pending.claim(code)
+	p, j, err := s.pending.claim(code, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +310,7 @@ func (s *Server) Admit(ctx context.Context, actor selvage.Actor, net *netmap.Net
 
 // Reject tells the device that waits with the code that it may not connect.
 func (s *Server) Reject(code string) error {
-	p, _, err := s.pending.claim(code)
+	p, _, err := s.pending.claim(code, anySeen)
 	if err != nil {
 		return err
 	}

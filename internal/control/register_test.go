@@ -3,11 +3,6 @@ package control_test
 import (
 	"context"
 	"net/http"
-	"selvage"
-	"selvage/internal/control"
-	"selvage/internal/control/controltest"
-	"selvage/internal/netmap"
-	"selvage/internal/store/storetest"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +12,12 @@ import (
 	"tailscale.com/control/controlclient"
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
+
+	"selvage"
+	"selvage/internal/control"
+	"selvage/internal/control/controltest"
+	"selvage/internal/netmap"
+	"selvage/internal/store/storetest"
 )
 
 var background = context.Background()
@@ -258,6 +259,47 @@ func TestAdmitOnce(t *testing.T) {
 }
 
 // A mistake of who admits leaves the device waiting.
+// What is connected is what was shown, though the device asks again in between.
+func TestAdmitWhatWasSeen(t *testing.T) {
+	s := controltest.New(t, controltest.Options{})
+	s.Policy(`{"tagOwners": {"tag:a": [], "tag:b": []}}`)
+	for name, change := range map[string]func(*tailcfg.Hostinfo){
+		"name":            func(h *tailcfg.Hostinfo) { h.Hostname = "other" },
+		"system":          func(h *tailcfg.Hostinfo) { h.OS = "windows" },
+		"another tag":     func(h *tailcfg.Hostinfo) { h.RequestTags = []string{"tag:b"} },
+		"one tag more":    func(h *tailcfg.Hostinfo) { h.RequestTags = []string{"tag:a", "tag:b"} },
+		"no tag":          func(h *tailcfg.Hostinfo) { h.RequestTags = nil },
+		"tags run in one": func(h *tailcfg.Hostinfo) { h.RequestTags = []string{"tag:a,"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := s.Node("laptop").For(t)
+			n.Hostinfo.RequestTags = []string{"tag:a"}
+			c := code(t, n.Register(n.RegisterRequest()))
+			shown, err := s.Pending(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			connect := func(seen string) error {
+				_, err := s.AdmitSeen(background, selvage.System(), s.Net, c, seen, s.Net.View().Owner().ID, []string{"tag:a"}, true)
+				return err
+			}
+			before := n.Hostinfo.Clone()
+			change(n.Hostinfo)
+			n.Register(n.RegisterRequest())
+			for _, seen := range []string{shown.Seen, ""} {
+				if err := connect(seen); !selvage.Is(err, selvage.KindConflict) || !strings.Contains(err.Error(), "look at it again") {
+					t.Errorf("with %q: %v", seen, err)
+				}
+			}
+			n.Hostinfo = before
+			n.Register(n.RegisterRequest())
+			if err := connect(shown.Seen); err != nil {
+				t.Errorf("as it was shown: %v", err)
+			}
+		})
+	}
+}
+
 func TestFailedAdmission(t *testing.T) {
 	s := controltest.New(t, controltest.Options{})
 	n := s.Node("laptop")

@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"selvage"
-	"selvage/internal/netmap"
 	"slices"
 
 	"tailscale.com/tailcfg"
+
+	"selvage"
+	"selvage/internal/netmap"
 )
 
 // Limits of what a device says of itself.

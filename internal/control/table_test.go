@@ -2,14 +2,15 @@ package control
 
 import (
 	"fmt"
-	"selvage"
-	"selvage/internal/netmap"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
+
+	"selvage"
+	"selvage/internal/netmap"
 )
 
 // Over any stretch of time a machine gets no more than its burst and what has come

@@ -33,6 +33,9 @@ type Device struct {
 	Tags     []string
 	Address  string
 	Since    time.Time
+	// Seen stands for what the page shows of it. It comes back with the click, since
+	// the device can change meanwhile.
+	Seen string
 }
 
 // Door is where devices wait.
@@ -42,6 +45,10 @@ type Door struct {
 	// Admit connects it as a device of the user, with tags if there are any.
 	// preapproved is whether the actor may approve devices as well.
 	Admit func(ctx context.Context, actor selvage.Actor, net *netmap.Net, code string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error)
+	// AdmitSeen is Admit for the device as it was when its Seen was this: if it has
+	// changed, the error is of KindConflict. If it is nil, as where devices cannot
+	// change, Admit is used.
+	AdmitSeen func(ctx context.Context, actor selvage.Actor, net *netmap.Net, code, seen string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error)
 	// Reject tells the device that it may not connect.
 	Reject func(code string) error
 }
@@ -109,6 +116,11 @@ type Page struct {
 
 // New returns the page.
 func New(s *site.Site, door Door) *Page {
+	if door.AdmitSeen == nil {
+		door.AdmitSeen = func(ctx context.Context, actor selvage.Actor, net *netmap.Net, code, _ string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error) {
+			return door.Admit(ctx, actor, net, code, user, tags, preapproved)
+		}
+	}
 	return &Page{s, door, ui.Must[Data](files)}
 }
 
@@ -182,9 +194,14 @@ func (p *Page) Connect(w http.ResponseWriter, r *http.Request, v *site.Visit) er
 	if err != nil {
 		return err
 	}
+	// Who lures people into connecting a strange device could rename it meanwhile, or
+	// have it ask for other tags.
 	if r.PostFormValue("hostname") != d.Hostname {
-		// Who lures people into connecting a strange device could rename it meanwhile.
 		return p.refuse(w, v, d, "The device now calls itself something else than before. Look at it again before you connect it.")
+	}
+	seen := r.PostFormValue("seen")
+	if seen != d.Seen {
+		return p.refuse(w, v, d, "The device now says something else of its system, or asks for other tags than before. Look at it again before you connect it.")
 	}
 	if err := authz.AllowOwn(v.Actor, authz.NodeRegister, v.User.ID); err != nil {
 		return err
@@ -194,9 +211,12 @@ func (p *Page) Connect(w http.ResponseWriter, r *http.Request, v *site.Visit) er
 		tags = slices.Clone(d.Tags) // others get them only if the policy says so
 	}
 	preapproved := authz.Allow(v.Actor, authz.NodeApprove) == nil
-	node, err := p.door.Admit(r.Context(), v.Actor, v.Net, code, v.User.ID, tags, preapproved)
+	node, err := p.door.AdmitSeen(r.Context(), v.Actor, v.Net, code, seen, v.User.ID, tags, preapproved)
 	switch selvage.KindOf(err) {
 	case selvage.KindInvalid, selvage.KindDenied, selvage.KindConflict:
+		if now, err := p.pending(code); err == nil {
+			d = now // what it has become, if that is why
+		}
 		return p.refuse(w, v, d, v.Sentence(err.Error()))
 	case selvage.KindNotFound:
 		return p.back(w, r, code)
