@@ -20,7 +20,7 @@ func (s *Server) serveMap(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &req) {
 		return
 	}
-	if err := checkVersion(max(c.version, req.Version)); err != nil {
+	if err := s.checkVersion(max(c.version, req.Version)); err != nil {
 		http.Error(w, err.Error(), http.StatusUpgradeRequired)
 		return
 	}

@@ -63,7 +63,7 @@ func outcome(resp *tailcfg.RegisterResponse) string {
 }
 
 func (s *Server) register(ctx context.Context, c *connection, req *tailcfg.RegisterRequest) (*tailcfg.RegisterResponse, error) {
-	if err := checkVersion(max(c.version, req.Version)); err != nil {
+	if err := s.checkVersion(max(c.version, req.Version)); err != nil {
 		return nil, err
 	}
 	if req.NodeKey.IsZero() {
@@ -189,13 +189,16 @@ func registered(v *netmap.View, n *netmap.Node) *tailcfg.RegisterResponse {
 	return resp
 }
 
-func checkVersion(v tailcfg.CapabilityVersion) error {
-	if v >= OldestClient {
+func (s *Server) checkVersion(v tailcfg.CapabilityVersion) error {
+	if v >= s.oldest {
 		return nil
 	}
+	needs := "Tailscale " + OldestClientName + " or newer (capability version " + strconv.Itoa(int(OldestClient)) + ")"
+	if s.oldest != OldestClient {
+		needs = "capability version " + strconv.Itoa(int(s.oldest)) + " or newer"
+	}
 	return selvage.Errorf(selvage.KindInvalid,
-		"this Tailscale client is too old (capability version %d): this server needs Tailscale %s or newer (capability version %d); please update the client",
-		v, OldestClientName, OldestClient)
+		"this Tailscale client is too old (capability version %d): this server needs %s; please update the client", v, needs)
 }
 
 func past(t, now time.Time) bool { return !t.IsZero() && t.Before(now) }

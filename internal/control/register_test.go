@@ -694,6 +694,23 @@ func TestOldClientsAreToldWhatTheyNeed(t *testing.T) {
 	}
 }
 
+func TestOldestClientIsConfigured(t *testing.T) {
+	s := controltest.New(t, controltest.Options{Control: control.Options{OldestClient: 130}})
+	text := s.AuthKey(selvage.AuthKey{Reusable: true})
+	for version, ok := range map[tailcfg.CapabilityVersion]bool{112: false, 113: false, 129: false, 130: true, 140: true} {
+		n := s.OldNode("some", version)
+		req := n.RegisterRequest()
+		req.Version, req.Auth = version, &tailcfg.RegisterResponseAuth{AuthKey: text}
+		resp := n.Register(req)
+		if ok != (resp.Error == "") {
+			t.Errorf("version %d: register gives %+v", version, resp)
+		}
+		if !ok && (!strings.Contains(resp.Error, "needs capability version 130 or newer") || strings.Contains(resp.Error, "1.80")) {
+			t.Errorf("version %d is told %q", version, resp.Error)
+		}
+	}
+}
+
 func TestTooManyRegistrations(t *testing.T) {
 	now := time.Now()
 	s := controltest.New(t, controltest.Options{Control: control.Options{Now: func() time.Time { return now }}})

@@ -36,6 +36,9 @@ type Options struct {
 	// DERPMap returns the relays for a client that dialled the given host[:port]. It
 	// is not nil, and what it returns is not changed afterwards.
 	DERPMap func(host string, v tailcfg.CapabilityVersion) *tailcfg.DERPMap
+	// OldestClient is the lowest capability version that is let in; the constant of
+	// that name if it is lower than that, or zero.
+	OldestClient tailcfg.CapabilityVersion
 	// Metrics counts; see NewMetrics.
 	Metrics *Metrics
 	// Now is the clock; time.Now if nil.
@@ -56,6 +59,7 @@ type Server struct {
 	metrics   *Metrics
 	now       func() time.Time
 	keepalive time.Duration
+	oldest    tailcfg.CapabilityVersion
 
 	// The time limits are fields so that tests can shorten them.
 	shakeLimit   time.Duration
@@ -90,6 +94,7 @@ func New(o Options) *Server {
 		hub: o.Hub, log: o.Logger, noiseKey: o.NoiseKey, publicURL: o.PublicURL,
 		derpMap: o.DERPMap, metrics: o.Metrics, now: o.Now,
 		keepalive:    cmp.Or(o.Keepalive, DefaultKeepalive),
+		oldest:       max(o.OldestClient, OldestClient),
 		shakeLimit:   handshakeTimeout,
 		writeLimit:   messageWriteLimit,
 		drainSpread:  drainSpread,
