@@ -3,49 +3,63 @@ package control
 import (
 	"sync"
 	"time"
-
-	"tailscale.com/types/key"
 )
 
 // Limits of registrations by one machine.
 const (
 	registerBurst    = 20
 	registerInterval = 500 * time.Millisecond // one more each
-	// maxLimited bounds the machines that are remembered. Each is forgotten as soon
-	// as its allowance is whole again, at most 10 s after its last request.
-	maxLimited = 50_000
 )
 
-// limiter bounds how often one machine may register.
-type limiter struct {
+// Limits of reports of one node. Each that has news goes to its peers, and a new host
+// name into the journal.
+const (
+	reportBurst    = 20
+	reportInterval = time.Second // one more each
+)
+
+// maxLimited bounds what a limiter remembers. Each is forgotten as soon as its
+// allowance is whole again, at most 20 s after its last request.
+const maxLimited = 50_000
+
+// limiter bounds how often each machine or node may do something.
+type limiter[K comparable] struct {
+	burst    int
+	interval time.Duration
+
 	mu sync.Mutex
 	// guards the following fields
-	full    map[key.MachinePublic]time.Time // when the machine's allowance is whole again
+	full    map[K]time.Time // when the allowance is whole again
 	cleaned time.Time
 }
 
-func newLimiter() *limiter { return &limiter{full: map[key.MachinePublic]time.Time{}} }
+func newLimiter[K comparable](burst int, interval time.Duration) *limiter[K] {
+	return &limiter[K]{burst: burst, interval: interval, full: map[K]time.Time{}}
+}
 
-// allow reports whether the machine may register now, and if not, how long to wait.
-func (l *limiter) allow(m key.MachinePublic, now time.Time) (wait time.Duration, ok bool) {
+// spare is how far ahead of now an allowance may be used up for one more.
+func (l *limiter[K]) spare() time.Duration { return time.Duration(l.burst-1) * l.interval }
+
+// allow reports whether k may go on now, and if not, how long to wait.
+func (l *limiter[K]) allow(k K, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.clean(now)
-	at := l.full[m]
+	at := l.full[k]
 	if at.Before(now) {
 		at = now
 	}
-	if used := at.Sub(now); used > (registerBurst-1)*registerInterval {
-		return used - (registerBurst-1)*registerInterval, false
+	if used := at.Sub(now); used > l.spare() {
+		return used - l.spare(), false
 	}
-	l.full[m] = at.Add(registerInterval)
+	l.full[k] = at.Add(l.interval)
 	return 0, true
 }
 
-// clean forgets machines with a whole allowance, now and then. If there are still too
+// clean forgets those with a whole allowance, now and then. If there are still too
 // many, all are forgotten: who can make so many keys is not held back by this anyway.
-func (l *limiter) clean(now time.Time) {
-	if now.Sub(l.cleaned) < registerBurst*registerInterval && len(l.full) < maxLimited {
+func (l *limiter[K]) clean(now time.Time) {
+	if now.Sub(l.cleaned) < time.Duration(l.burst)*l.interval && len(l.full) < maxLimited {
 		return
 	}
 	l.cleaned = now

@@ -37,18 +37,19 @@ func (s *Server) serveMap(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	//lint:ignore SA1019 tools that ask for a single map still set ReadOnly
-	if !req.Stream && req.OmitPeers && !req.ReadOnly {
-		// A report, and the only request that is one. Clients ignore the body.
-		if err := s.report(r.Context(), c, net, node, &req); err != nil {
-			s.mapError(w, r, node, err)
+	update := !req.Stream && req.OmitPeers && !req.ReadOnly
+	if update || req.Stream && unreported(node) {
+		if wait, ok := s.reports.allow(req.NodeKey, s.now()); !ok {
+			refuseBusy(w, "this device reports too often", wait)
+			return
 		}
-		return
-	}
-	if req.Stream && unreported(node) {
 		if err := s.report(r.Context(), c, net, node, &req); err != nil {
 			s.mapError(w, r, node, err)
 			return
 		}
+	}
+	if update {
+		return // the only request that is nothing but a report; clients ignore the body
 	}
 	m := s.newSession(w, r, net, node.ID, &req)
 	if err := m.serve(r.Context(), req.Stream); err != nil && !errors.Is(err, errEnd) {

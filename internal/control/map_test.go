@@ -125,6 +125,46 @@ func TestBadReports(t *testing.T) {
 	}
 }
 
+// A device that changes its name all the time must not fill the journal with it.
+func TestTooManyReports(t *testing.T) {
+	now := time.Now()
+	s := controltest.New(t, controltest.Options{Control: control.Options{Now: func() time.Time { return now }}})
+	n, other := s.Joined("flapping"), s.Joined("other")
+	report := func(n *controltest.Node, stream bool, name string) controltest.Answer {
+		req := n.MapRequest()
+		req.Stream, req.OmitPeers, req.DiscoKey = stream, true, key.DiscoPublic{}
+		req.Hostinfo.Hostname = name
+		return n.Ask("POST", "/machine/map", req)
+	}
+	allowed := 0
+	var last controltest.Answer
+	for i := range 30 {
+		if last = report(n, false, fmt.Sprint("name", i)); last.Status == http.StatusOK {
+			allowed++
+		}
+	}
+	if allowed != 20 || last.Status != http.StatusTooManyRequests || last.Header.Get("Retry-After") != "2" {
+		t.Errorf("%d of 30 allowed, then %+v", allowed, last)
+	}
+	if got := s.Net.View().Node(n.ID).Name; got != "name19" {
+		t.Errorf("the name is %q", got)
+	}
+	// The stream of a device without a disco key is a report as well.
+	if a := report(n, true, "streamed"); a.Status != http.StatusTooManyRequests {
+		t.Errorf("a stream gets %+v", a)
+	}
+	if a := report(other, false, "renamed"); a.Status != http.StatusOK {
+		t.Errorf("another device gets %+v", a)
+	}
+	now = now.Add(time.Second)
+	if a := report(n, false, "later"); a.Status != http.StatusOK || s.Net.View().Node(n.ID).Name != "later" {
+		t.Errorf("a second later: %+v, name %q", a, s.Net.View().Node(n.ID).Name)
+	}
+	if a := report(n, false, "sooner"); a.Status != http.StatusTooManyRequests {
+		t.Errorf("at once after that: %+v", a)
+	}
+}
+
 // Reports without news must cost nobody a message.
 func TestReportsWithoutNews(t *testing.T) {
 	s := controltest.New(t, controltest.Options{})

@@ -22,12 +22,13 @@ const followupWait = 5 * time.Minute
 // RegisterResponse with Error; other statuses make the client try again.
 func (s *Server) serveRegister(w http.ResponseWriter, r *http.Request) {
 	c := from(r.Context())
-	var req tailcfg.RegisterRequest
-	if !decode(w, r, &req) {
+	// First of all, so that what is too much costs nothing.
+	if wait, ok := s.limits.allow(c.machine, s.now()); !ok {
+		refuseBusy(w, "this machine registers too often", wait)
 		return
 	}
-	if wait, ok := s.limits.allow(c.machine, s.now()); !ok {
-		s.refuseBusy(w, wait)
+	var req tailcfg.RegisterRequest
+	if !decode(w, r, &req) {
 		return
 	}
 	resp, err := s.register(r.Context(), c, &req)
@@ -209,7 +210,7 @@ func nodeActor(c *connection, n *netmap.Node) selvage.Actor {
 
 // refuseBusy answers a client that asks too often. Newer ones wait as told, older
 // ones back off by themselves.
-func (s *Server) refuseBusy(w http.ResponseWriter, wait time.Duration) {
+func refuseBusy(w http.ResponseWriter, why string, wait time.Duration) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-	http.Error(w, "this machine registers too often; wait "+wait.Round(time.Second).String(), http.StatusTooManyRequests)
+	http.Error(w, why+"; wait "+wait.Round(time.Second).String(), http.StatusTooManyRequests)
 }

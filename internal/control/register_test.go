@@ -729,6 +729,9 @@ func TestTooManyRegistrations(t *testing.T) {
 	if a := other.Ask("POST", "/machine/register", other.RegisterRequest()); a.Status != http.StatusOK {
 		t.Errorf("another machine gets %+v", a)
 	}
+	if a := n.Ask("POST", "/machine/register", "nonsense"); a.Status != http.StatusTooManyRequests {
+		t.Errorf("its body was read: %+v", a)
+	}
 	now = now.Add(time.Duration(seconds) * time.Second)
 	if a := n.Ask("POST", "/machine/register", n.RegisterRequest()); a.Status != http.StatusOK {
 		t.Errorf("after the wait it gets %+v", a)

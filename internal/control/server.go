@@ -70,7 +70,9 @@ type Server struct {
 	codeKey []byte // makes the codes of pending registrations
 	pending *pendingTable
 	asked   *askTable
-	limits  *limiter
+	// How often machines register and nodes report.
+	limits  *limiter[key.MachinePublic]
+	reports *limiter[key.NodePublic]
 	groups  *groups
 	inside  *inside
 	conns   atomic.Int64
@@ -100,7 +102,8 @@ func New(o Options) *Server {
 		drainSpread:  drainSpread,
 		followupWait: followupWait,
 		asked:        newAskTable(),
-		limits:       newLimiter(),
+		limits:       newLimiter[key.MachinePublic](registerBurst, registerInterval),
+		reports:      newLimiter[key.NodePublic](reportBurst, reportInterval),
 		groups:       newGroups(),
 		drain:        make(chan struct{}),
 		derpChanged:  make(chan struct{}),

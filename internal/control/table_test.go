@@ -17,7 +17,7 @@ import (
 // back since, and who is told to wait is let in after that wait.
 func TestLimiter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := newLimiter()
+		l := newLimiter[key.MachinePublic](registerBurst, registerInterval)
 		m, other := key.NewMachine().Public(), key.NewMachine().Public()
 		start := time.Unix(1_700_000_000, 0)
 		now, allowed := start, 0
@@ -46,7 +46,7 @@ func TestLimiter(t *testing.T) {
 }
 
 func TestLimiterForgets(t *testing.T) {
-	l := newLimiter()
+	l := newLimiter[key.MachinePublic](registerBurst, registerInterval)
 	now := time.Now()
 	for range 1000 {
 		l.allow(key.NewMachine().Public(), now)
