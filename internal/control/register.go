@@ -101,12 +101,40 @@ func (s *Server) registerKnown(ctx context.Context, c *connection, req *tailcfg.
 		return &tailcfg.RegisterResponse{}, nil
 	case node.Node.Expired(s.now()):
 		return &tailcfg.RegisterResponse{NodeKeyExpired: true}, nil
-	case !req.Expiry.IsZero() && (node.KeyExpiry.IsZero() || req.Expiry.Before(node.KeyExpiry)):
+	case req.Auth != nil && req.Auth.AuthKey != "":
+		elsewhere, err := s.isOfOther(net, req.Auth.AuthKey)
+		if err != nil {
+			return nil, err
+		}
+		if elsewhere {
+			// A node key is of one tailnet. The client makes a new one and comes back.
+			return &tailcfg.RegisterResponse{NodeKeyExpired: true}, nil
+		}
+	}
+	if !req.Expiry.IsZero() && (node.KeyExpiry.IsZero() || req.Expiry.Before(node.KeyExpiry)) {
 		if err := net.ShortenExpiry(ctx, nodeActor(c, node), node.ID, req.Expiry); err != nil {
 			return nil, fmt.Errorf("shorten expiry of node %d: %w", node.ID, err)
 		}
 	}
 	return registered(net.View(), node), nil
+}
+
+// isOfOther reports whether an auth key is a good one of another tailnet than net. Keys
+// that the server doesn't know are not looked at: devices keep the one that they came
+// with long after it was deleted.
+func (s *Server) isOfOther(net *netmap.Net, text string) (bool, error) {
+	id, err := identity.ParseAuthKey(text)
+	if err != nil {
+		return false, nil
+	}
+	other, k := s.hub.AuthKey(id)
+	if k == nil || other == net {
+		return false, nil
+	}
+	if err := identity.VerifyAuthKey(text, k); err != nil {
+		return false, err
+	}
+	return true, k.Usable(s.now()) // else the device would give its place up for nothing
 }
 
 // registerWithKey admits a device by an auth key.
