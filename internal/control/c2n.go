@@ -150,12 +150,8 @@ func (s *Server) C2N(ctx context.Context, actor selvage.Actor, n *netmap.Net, no
 	if err := req.Write(&payload); err != nil {
 		return nil, fmt.Errorf("encode request to node %d: %w", node.ID, err)
 	}
-	err = n.Update(ctx, actor, func(tx *netmap.Tx) error {
-		tx.Log(journal.NodeRequest, "node:"+node.ID.String(), nil, map[string]string{"method": method, "path": path})
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("write down request to node %d: %w", node.ID, err)
+	if err := writeDown(ctx, actor, n, node, map[string]string{"method": method, "path": path}); err != nil {
+		return nil, err
 	}
 	answer, err := s.ask(ctx, n, node, "/machine/c2n/", maxAnswer, func(p *tailcfg.PingRequest) {
 		p.Types, p.Payload = "c2n", payload.Bytes()
@@ -170,8 +166,29 @@ func (s *Server) C2N(ctx context.Context, actor selvage.Actor, n *netmap.Net, no
 	return resp, nil
 }
 
-// Ping makes a node ping an address of the tailnet, by disco, TSMP, ICMP or peerapi.
+// writeDown puts a request to a node into the journal before it is made.
+func writeDown(ctx context.Context, actor selvage.Actor, n *netmap.Net, node *netmap.Node, what map[string]string) error {
+	err := n.Update(ctx, actor, func(tx *netmap.Tx) error {
+		tx.Log(journal.NodeRequest, "node:"+node.ID.String(), nil, what)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write down request to node %d: %w", node.ID, err)
+	}
+	return nil
+}
+
+// Ping is PingAs for the server itself.
 func (s *Server) Ping(ctx context.Context, n *netmap.Net, node *netmap.Node, to netip.Addr, kind tailcfg.PingType) (*tailcfg.PingResponse, error) {
+	return s.PingAs(ctx, selvage.System(), n, node, to, kind)
+}
+
+// PingAs makes a node ping an address of the tailnet, by disco, TSMP, ICMP or peerapi.
+// It is written to the journal, since it tells who is where.
+func (s *Server) PingAs(ctx context.Context, actor selvage.Actor, n *netmap.Net, node *netmap.Node, to netip.Addr, kind tailcfg.PingType) (*tailcfg.PingResponse, error) {
+	if err := writeDown(ctx, actor, n, node, map[string]string{"ping": string(kind), "to": to.String()}); err != nil {
+		return nil, err
+	}
 	answer, err := s.ask(ctx, n, node, "/machine/ping/", maxPingAnswer, func(p *tailcfg.PingRequest) {
 		p.Types, p.IP = string(kind), to
 	})

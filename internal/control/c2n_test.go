@@ -54,6 +54,20 @@ func asked(t *testing.T, st *controltest.Stream) *tailcfg.PingRequest {
 
 const reply = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 
+// lastEntry returns the newest entry of the journal.
+func lastEntry(t *testing.T, s *controltest.Server, db *store.DB) *selvage.Entry {
+	t.Helper()
+	var entries []*selvage.Entry
+	err := db.Read(background, func(tx *store.Tx) (err error) {
+		entries, err = tx.Entries(s.Net.ID(), store.Query{})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries[len(entries)-1]
+}
+
 func TestC2N(t *testing.T) {
 	db := storetest.New(t)
 	s := controltest.New(t, controltest.Options{DB: db})
@@ -85,16 +99,7 @@ func TestC2N(t *testing.T) {
 	if s.Asked() != 0 {
 		t.Errorf("%d requests are still there", s.Asked())
 	}
-	var entries []*selvage.Entry
-	err = db.Read(background, func(tx *store.Tx) (err error) {
-		entries, err = tx.Entries(s.Net.ID(), store.Query{})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	last := entries[len(entries)-1]
-	if last.Action != journal.NodeRequest || last.Kind != selvage.ActorLocal || !strings.Contains(string(last.New), "/echo") {
+	if last := lastEntry(t, s, db); last.Action != journal.NodeRequest || last.Kind != selvage.ActorLocal || !strings.Contains(string(last.New), "/echo") {
 		t.Errorf("last entry of the journal is %+v", last)
 	}
 }
@@ -206,7 +211,8 @@ func TestC2NWithoutAnswer(t *testing.T) {
 }
 
 func TestPingByDisco(t *testing.T) {
-	s := controltest.New(t, controltest.Options{})
+	db := storetest.New(t)
+	s := controltest.New(t, controltest.Options{DB: db})
 	n := s.Joined("laptop")
 	st := n.Stream()
 	st.Next()
@@ -217,7 +223,7 @@ func TestPingByDisco(t *testing.T) {
 	}
 	got := make(chan result, 1)
 	go func() {
-		resp, err := s.Ping(t.Context(), s.Net, s.Net.View().Node(n.ID), to, tailcfg.PingDisco)
+		resp, err := s.PingAs(t.Context(), selvage.Local(), s.Net, s.Net.View().Node(n.ID), to, tailcfg.PingDisco)
 		got <- result{resp, err}
 	}()
 	ping := asked(t, st)
@@ -227,6 +233,10 @@ func TestPingByDisco(t *testing.T) {
 	n.Ask("POST", ping.URL, &tailcfg.PingResponse{Type: tailcfg.PingDisco, IP: to.String(), LatencySeconds: 0.25})
 	if r := wait(t, "result", got); r.err != nil || r.resp.LatencySeconds != 0.25 {
 		t.Errorf("got %+v, %v", r.resp, r.err)
+	}
+	wantAsked := `{"ping":"disco","to":"100.64.0.9"}`
+	if last := lastEntry(t, s, db); last.Action != journal.NodeRequest || last.Kind != selvage.ActorLocal || string(last.New) != wantAsked {
+		t.Errorf("last entry of the journal is %+v", last)
 	}
 }
 
