@@ -7,6 +7,7 @@ import (
 
 	"selvage"
 	"selvage/internal/netmap"
+	"selvage/internal/policy"
 )
 
 // Self returns how a node looks to itself.
@@ -100,6 +101,7 @@ func selfCaps(v *netmap.View, n *netmap.Node) tailcfg.NodeCapMap {
 	if v.Tailnet.Settings.NetworkMapCaching {
 		caps[capCacheMaps] = nil
 	}
+	policyCaps(v.Policy.Parsed, caps)
 	if u := v.User(n.User); u != nil && !n.Tagged() {
 		switch u.Role {
 		case selvage.RoleOwner:
@@ -109,6 +111,19 @@ func selfCaps(v *netmap.View, n *netmap.Node) tailcfg.NodeCapMap {
 		}
 	}
 	return caps
+}
+
+// policyCaps adds those capabilities that are settings of the whole policy.
+func policyCaps(p *policy.Policy, caps tailcfg.NodeCapMap) {
+	if p.RandomizeClientPort() {
+		caps["randomize-client-port"] = nil
+	}
+	switch p.OneCGNATRoute() {
+	case policy.OneCGNATAlways:
+		caps["one-cgnat?v=true"] = nil
+	case policy.OneCGNATNever:
+		caps["one-cgnat?v=false"] = nil
+	}
 }
 
 // User returns how clients see a user.
