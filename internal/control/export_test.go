@@ -20,6 +20,22 @@ func (s *Server) SetFollowupWait(d time.Duration) { s.followupWait = d }
 
 func (s *Server) SetShakeLimit(d time.Duration) { s.shakeLimit = d }
 
+// SetUnprovenIdle sets how long connections of unknown machines may be idle.
+func (s *Server) SetUnprovenIdle(d time.Duration) { s.unprovenIdle = d }
+
+// Unproven returns how many connections of unknown machines are open from an address.
+func (s *Server) Unproven(remote string) int {
+	s.unproven.mu.Lock()
+	defer s.unproven.mu.Unlock()
+	return s.unproven.byRemote[remote]
+}
+
+// FillUnproven takes all connections that unknown machines have from an address.
+func (s *Server) FillUnproven(remote string) {
+	for s.unproven.add(remote, false) {
+	}
+}
+
 // SetWriteStall sets how long a connection may take no byte.
 func (s *Server) SetWriteStall(d time.Duration) { s.inside.server.HTTP2.WriteByteTimeout = d }
 

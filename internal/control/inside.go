@@ -36,7 +36,7 @@ type inside struct {
 func newInside(h http.Handler, log *slog.Logger) *inside {
 	in := &inside{conns: make(chan net.Conn), closed: make(chan struct{})}
 	in.server = &http.Server{
-		Handler:     loudly(h, log),
+		Handler:     loudly(attended(h), log),
 		Protocols:   new(http.Protocols),
 		IdleTimeout: idleTimeout,
 		HTTP2: &http.HTTP2Config{

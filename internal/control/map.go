@@ -36,6 +36,7 @@ func (s *Server) serveMap(w http.ResponseWriter, r *http.Request) {
 		refuseDraining(w)
 		return
 	}
+	c.admission.done()
 	//lint:ignore SA1019 tools that ask for a single map still set ReadOnly
 	update := !req.Stream && req.OmitPeers && !req.ReadOnly
 	if update || req.Stream && unreported(node) {

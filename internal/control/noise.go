@@ -37,6 +37,8 @@ type connection struct {
 	// close closes the connection and forgets it; it can be called again.
 	close func() error
 	ended chan struct{} // closed by close
+	// admission is told when the connection has shown that it belongs here.
+	admission *admission
 }
 
 // Close ends the connection.
@@ -73,12 +75,15 @@ func (s *Server) serveNoise(w http.ResponseWriter, r *http.Request) {
 		remote:  remoteAddress(r),
 		ended:   make(chan struct{}),
 	}
-	s.count(1)
-	c.close = sync.OnceValue(func() error {
-		s.count(-1)
-		close(c.ended)
-		return conn.Close()
-	})
+	if !s.unproven.add(c.remote, false) {
+		if !s.knows(c.machine) {
+			s.log.Debug("too many unknown machines", "remote", c.remote)
+			conn.Close()
+			return
+		}
+		s.unproven.add(c.remote, true)
+	}
+	s.open(c)
 	// The server of what is inside lifts this when the client has begun to speak.
 	if err := c.SetReadDeadline(time.Now().Add(s.shakeLimit)); err != nil || !s.inside.serve(c) {
 		c.Close()
@@ -87,6 +92,19 @@ func (s *Server) serveNoise(w http.ResponseWriter, r *http.Request) {
 	if isWebSocket(r) {
 		<-c.ended // it lives as long as the request
 	}
+}
+
+// open counts a connection, and sees to it that it is counted out once when it ends.
+func (s *Server) open(c *connection) {
+	s.count(1)
+	c.close = sync.OnceValue(func() error {
+		s.count(-1)
+		close(c.ended)
+		c.admission.done()
+		return c.Conn.Close()
+	})
+	c.admission = newAdmission(s.unprovenIdle, func() error { return c.close() }, func() { s.unproven.remove(c.remote) })
+	c.admission.start()
 }
 
 // handshake makes the Noise connection within handshakeTimeout. A WebSocket lives as

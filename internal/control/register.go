@@ -34,6 +34,9 @@ func (s *Server) serveRegister(w http.ResponseWriter, r *http.Request) {
 	resp, err := s.register(r.Context(), c, &req)
 	switch kind := selvage.KindOf(err); {
 	case err == nil:
+		if resp.MachineAuthorized {
+			c.admission.done()
+		}
 		s.metrics.registrations.WithLabelValues(outcome(resp)).Inc()
 		writeJSON(w, resp)
 	case r.Context().Err() != nil:

@@ -66,6 +66,7 @@ type Server struct {
 	writeLimit   time.Duration
 	drainSpread  time.Duration
 	followupWait time.Duration
+	unprovenIdle time.Duration
 
 	codeKey []byte // makes the codes of pending registrations
 	pending *pendingTable
@@ -76,6 +77,8 @@ type Server struct {
 	groups  *groups
 	inside  *inside
 	conns   atomic.Int64
+	// Connections of machines that may be anybody's.
+	unproven *unproven
 
 	drain     chan struct{} // closed when sessions are to end
 	drainOnce sync.Once
@@ -101,6 +104,8 @@ func New(o Options) *Server {
 		writeLimit:   messageWriteLimit,
 		drainSpread:  drainSpread,
 		followupWait: followupWait,
+		unprovenIdle: unprovenIdle,
+		unproven:     newUnproven(),
 		asked:        newAskTable(),
 		limits:       newLimiter[key.MachinePublic](registerBurst, registerInterval),
 		reports:      newLimiter[key.NodePublic](reportBurst, reportInterval),
