@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -53,8 +54,11 @@ func newWorld(t *testing.T) *world {
 		URL:      func() string { return "https://vpn.example.com" },
 		Config:   func() map[string]any { return map[string]any{"listen": ":443"} },
 		Register: w.register,
-		Ping: func(_ context.Context, _ *netmap.Net, _ *netmap.Node, to netip.Addr, _ string) (admin.Pong, error) {
-			return admin.Pong{Endpoint: to.String()}, nil
+		Ping: func(_ context.Context, _ *netmap.Net, _ *netmap.Node, to netip.Addr, kind string) (admin.Pong, error) {
+			return admin.Pong{Endpoint: to.String(), Relay: kind}, nil
+		},
+		Status: func(context.Context) admin.ServerStatus {
+			return admin.ServerStatus{Listening: []string{"192.0.2.1:443"}, Problems: []string{"tailnet home: x"}}
 		},
 		RelaysChanged: func(_ context.Context, relays []*selvage.Relay) { w.relays = len(relays) },
 	})
@@ -284,6 +288,36 @@ func TestTokenOfAnotherTailnet(t *testing.T) {
 	}
 	if list := call[[]admin.Tailnet](w, "GET", "/tailnets", ""); len(list) != 2 {
 		t.Errorf("the list is %v", list)
+	}
+}
+
+// Of the server a person of another tailnet learns what their devices know anyway.
+func TestStatusOfAnotherTailnet(t *testing.T) {
+	w := newWorld(t)
+	call[admin.Tailnet](w, "POST", "/tailnets", `{"name":"lab"}`)
+	other := call[admin.Token](w, "POST", "/tokens?tailnet=lab", `{}`).Token
+	first := call[admin.Token](w, "POST", "/tokens", `{}`).Token
+	_, text := w.send(other, "GET", "/status", "")
+	want := admin.ServerStatus{Version: "1.2.3", URL: "https://vpn.example.com"}
+	if st := decode[admin.Status](w, text); st.Tailnet != "lab" || !reflect.DeepEqual(st.Server, want) {
+		t.Errorf("the status is %s", text)
+	}
+	_, text = w.send(first, "GET", "/status", "")
+	if st := decode[admin.Status](w, text).Server; st.Database == "" || len(st.Listening) != 1 || len(st.Problems) != 1 {
+		t.Errorf("the status for the first tailnet is %s", text)
+	}
+}
+
+func TestKindsOfPing(t *testing.T) {
+	w := newWorld(t)
+	w.join("alpha", "")
+	for kind, want := range map[string]string{"": "disco", "disco": "disco", "TSMP": "TSMP", "ICMP": "ICMP", "peerapi": "peerapi"} {
+		if got := call[admin.Pong](w, "POST", "/nodes/alpha/ping", `{"to":"alpha","kind":"`+kind+`"}`).Relay; got != want {
+			t.Errorf("kind %q was asked for as %q, want %q", kind, got, want)
+		}
+	}
+	for _, kind := range []string{"c2n", "tsmp", "disco,TSMP"} {
+		w.wantStatus("", "POST", "/nodes/alpha/ping", `{"to":"alpha","kind":"`+kind+`"}`, 400, "want disco, TSMP, ICMP or peerapi")
 	}
 }
 

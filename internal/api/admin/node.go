@@ -222,6 +222,13 @@ func pingNode(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	switch b.Kind {
+	case "":
+		b.Kind = "disco"
+	case "disco", "TSMP", "ICMP", "peerapi":
+	default:
+		return nil, selvage.Errorf(selvage.KindInvalid, "bad kind of ping %q: want disco, TSMP, ICMP or peerapi", b.Kind)
+	}
 	to, err := netip.ParseAddr(b.To)
 	if err != nil {
 		other, err := net.View().NodeByName(b.To)

@@ -67,12 +67,13 @@ type NodeCounts struct {
 	Waiting int `json:"waiting"` // for approval
 }
 
-// ServerStatus is what the server says of itself.
+// ServerStatus is what the server says of itself. Who may not see the server's
+// configuration is told Version, URL and Started only.
 type ServerStatus struct {
 	Version  string    `json:"version"`
 	URL      string    `json:"url"` // what clients log in to
 	Started  time.Time `json:"started,omitzero"`
-	Database string    `json:"database"`
+	Database string    `json:"database,omitempty"`
 	// Listening are the addresses that it listens on.
 	Listening []string `json:"listening,omitempty"`
 	// Problems are what an operator should look at, one sentence each.

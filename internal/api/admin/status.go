@@ -39,8 +39,13 @@ func getStatus(r *request) (any, error) {
 	if r.s.opts.Status != nil {
 		j.Server = r.s.opts.Status(r.Context())
 	}
+	if r.server(authz.ConfigRead) == nil {
+		j.Server.Database = cmp.Or(j.Server.Database, r.s.opts.DB.Place())
+	} else {
+		// The rest is about the machine and about other tailnets.
+		j.Server = ServerStatus{Version: j.Server.Version, URL: j.Server.URL, Started: j.Server.Started}
+	}
 	j.Server.Version = cmp.Or(j.Server.Version, r.s.opts.Version.Version)
-	j.Server.Database = cmp.Or(j.Server.Database, r.s.opts.DB.Place())
 	if r.s.opts.URL != nil {
 		j.Server.URL = cmp.Or(j.Server.URL, r.s.opts.URL())
 	}
