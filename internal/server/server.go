@@ -378,3 +378,6 @@ func (s *Server) purge(ctx context.Context) error {
 	}
 }
 
+
+// DB returns the database.
+func (s *Server) DB() *store.DB { return s.db }
