@@ -6,13 +6,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"selvage/internal/api/admin"
 	"selvage/internal/relay"
 )
 
 // routes says which path of the main listener leads where.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	ctl := s.control.Handler()
+	ctl := s.notePlainHTTP(s.control.Handler())
 	mux.Handle("/key", ctl)
 	mux.Handle("/ts2021", ctl)
 	if s.relay != nil {
@@ -26,12 +27,15 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /healthz", serveHealthy)
 	mux.HandleFunc("GET /readyz", s.serveReady)
 	mux.Handle("GET /metrics", allowed(s.cfg.Metrics.Allow, s.serveMetrics()))
+	mux.Handle(admin.Prefix+"/", s.ownHosts(s.admin.Remote()))
+	mux.Handle("/", s.ownHosts(s.consolePages()))
 	return mux
 }
 
 // socketRoutes says what the unix socket serves: only who may open it comes here.
 func (s *Server) socketRoutes() http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle(admin.Prefix+"/", s.admin.Local())
 	mux.HandleFunc("GET /healthz", serveHealthy)
 	mux.HandleFunc("GET /readyz", s.serveReady)
 	mux.Handle("GET /metrics", s.serveMetrics())

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -20,6 +21,7 @@ import (
 	"tailscale.com/types/key"
 
 	"selvage"
+	"selvage/internal/api/admin"
 	"selvage/internal/config"
 	"selvage/internal/control"
 	"selvage/internal/identity"
@@ -51,6 +53,9 @@ type Server struct {
 	stun    *relay.STUN // nil without a relay
 	metrics *prometheus.Registry
 	listen  listeners
+	admin   *admin.Server
+	// publicPlain is the first public host that a client dialled by plain HTTP.
+	publicPlain atomic.Pointer[string]
 
 	started  time.Time
 	stopping chan struct{}
@@ -84,6 +89,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 		DERPMap: s.regions.Map, Metrics: s.controlMetrics(),
 	})
 	s.registerMetrics()
+	s.admin = s.adminAPI()
 	return s, s.openListeners()
 }
 
