@@ -276,4 +276,3 @@ func verifyJournal(t *testing.T, s *server.Server) {
 		t.Errorf("the journal is broken at entry %d: %s", v.Bad, v.Problem)
 	}
 }
-

@@ -107,6 +107,9 @@ func (s *Server) status(context.Context) admin.ServerStatus {
 			}
 		}
 	}
+	if !s.clockFloor.IsZero() {
+		st.Problems = append(st.Problems, s.clockProblem())
+	}
 	if host := s.publicPlain.Load(); host != nil {
 		st.Problems = append(st.Problems, plainHTTPProblem(*host))
 	}

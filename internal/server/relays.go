@@ -36,4 +36,3 @@ func (s *Server) announced(ctx context.Context, r selvage.Relay) error {
 
 // RelaysChanged brings the map of relays up to date after one was added or removed.
 func (s *Server) RelaysChanged() { s.regions.SetRelays(s.relays()) }
-

@@ -56,6 +56,8 @@ type Server struct {
 	admin   *admin.Server
 	// publicPlain is the first public host that a client dialled by plain HTTP.
 	publicPlain atomic.Pointer[string]
+	// clockFloor is set if the machine's clock is in the past; see checkClock.
+	clockFloor time.Time
 
 	started  time.Time
 	stopping chan struct{}
@@ -73,12 +75,15 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	if err := s.openData(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.checkClock(ctx); err != nil {
+		return nil, err
+	}
 	noise, seed, err := s.openSecrets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.pinned = relay.NewPinned(seed)
-	if s.hub, err = netmap.Open(ctx, netmap.Options{DB: s.db, Logger: log, BaseDomain: cfg.DNS.BaseDomain}); err != nil {
+	if s.hub, err = netmap.Open(ctx, netmap.Options{DB: s.db, Logger: log, Now: s.now, BaseDomain: cfg.DNS.BaseDomain}); err != nil {
 		return nil, err
 	}
 	if err := s.openRelay(ctx, seed); err != nil {
@@ -86,7 +91,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	}
 	s.control = control.New(control.Options{
 		Hub: s.hub, Logger: log, NoiseKey: noise, PublicURL: s.cfg.PublicURL(),
-		DERPMap: s.regions.Map, Metrics: s.controlMetrics(),
+		DERPMap: s.regions.Map, Metrics: s.controlMetrics(), Now: s.now,
 	})
 	s.registerMetrics()
 	s.admin = s.adminAPI()
@@ -383,7 +388,6 @@ func (s *Server) purge(ctx context.Context) error {
 		}
 	}
 }
-
 
 // DB returns the database.
 func (s *Server) DB() *store.DB { return s.db }

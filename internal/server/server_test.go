@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,7 +17,9 @@ import (
 
 	"selvage"
 	"selvage/internal/config"
+	"selvage/internal/journal"
 	"selvage/internal/server"
+	"selvage/internal/store"
 )
 
 // running is a server that runs until the test ends.
@@ -273,4 +276,41 @@ func TestTwoTailnets(t *testing.T) {
 	if err != nil || len(links) != 2 {
 		t.Errorf("links %v, %v; want one for each tailnet", links, err)
 	}
+}
+
+func TestClockInThePast(t *testing.T) {
+	r := run(t)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	future := time.Now().Add(48 * time.Hour)
+	db, err := store.Open(t.Context(), r.cfg.DSN(), store.Options{MasterKey: readMasterKey(t, r.cfg.DataDir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Tx(t.Context(), func(tx *store.Tx) error {
+		_, err := journal.Append(tx, future, selvage.System(), 1, []journal.Change{{Action: journal.SettingsSet, Target: "settings", New: "x"}})
+		return err
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	again := run(t, "SELVAGE_DATA_DIR="+r.cfg.DataDir)
+	_, body := get(t, again.overSocket(), "http://selvage/api/selvage/v1/status", "")
+	if !strings.Contains(body, "clock of this machine is wrong") {
+		t.Errorf("the status does not speak of the clock:\n%s", body)
+	}
+}
+
+func readMasterKey(t *testing.T, dir string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
