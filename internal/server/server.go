@@ -213,7 +213,8 @@ func (s *Server) embedded() *relay.Embedded {
 		e.STUNPort = s.stun.Port()
 	}
 	if s.cfg.Hostname != "" {
-		e.Host, e.HTTP80 = s.cfg.Hostname, s.cfg.ACME.HTTPListen != config.None
+		e.Host, e.Port = s.cfg.Hostname, portIn(s.cfg.Listen)
+		e.HTTP80 = portIn(s.cfg.ACME.HTTPListen) == 80
 		return e
 	}
 	// Behind a proxy that does HTTPS the relay has the proxy's certificate.
@@ -224,6 +225,13 @@ func (s *Server) embedded() *relay.Embedded {
 	}
 	e.Pinned = s.pinned
 	return e
+}
+
+// portIn returns the port of an address, or 0.
+func portIn(addr string) int {
+	_, port, _ := net.SplitHostPort(addr)
+	n, _ := strconv.Atoi(port)
+	return n
 }
 
 // admit lets devices of the server's tailnets use the relay.

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -26,7 +25,6 @@ import (
 type running struct {
 	*server.Server
 	cfg  *config.Config
-	log  *bytes.Buffer
 	stop func() error
 }
 
