@@ -6,34 +6,30 @@ import (
 	"time"
 
 	"selvage"
+	"selvage/internal/journal"
 	"selvage/internal/store"
 )
 
 // clockTolerance is how far the clock may be behind the journal without a word: two
-// servers over one database never agree exactly.
-const clockTolerance = 2 * time.Minute
+// servers over one database never agree exactly, and clocks are set back a little.
+const clockTolerance = 10 * time.Minute
 
-// checkClock compares the machine's clock with the newest entry of the journal. A
-// clock in the past would make expired keys work again, so in that case time starts
-// at the newest entry, and an operator is told.
+// Option changes how a server is opened.
+type Option func(*Server)
+
+// AcceptClock opens a server although the journal has entries from the future. It is
+// for a machine whose clock was wrong before and is right now.
+func AcceptClock() Option { return func(s *Server) { s.acceptClock = true } }
+
+// checkClock compares the machine's clock with the newest entries of the journals. A
+// clock in the past would make expired keys and links work again, so the server does
+// not start with one unless it is told that the journal is wrong and not the clock.
 func (s *Server) checkClock(ctx context.Context) error {
-	newest, err := s.newestEntry(ctx)
-	if err != nil {
-		return fmt.Errorf("read the newest journal entry: %w", err)
-	}
-	if now := time.Now(); newest.Sub(now) > clockTolerance {
-		s.clockFloor = newest
-		s.log.Error(s.clockProblem())
-	}
-	return nil
-}
-
-// newestEntry returns when the newest entry of any journal was written.
-func (s *Server) newestEntry(ctx context.Context) (newest time.Time, err error) {
-	err = s.db.Read(ctx, func(tx *store.Tx) error {
+	now := time.Now().UTC()
+	return s.db.Tx(ctx, func(tx *store.Tx) error {
 		tailnets, err := tx.Tailnets()
 		if err != nil {
-			return err
+			return fmt.Errorf("compare the clock with the journal: %w", err)
 		}
 		ids := []selvage.TailnetID{store.ServerTailnet}
 		for _, t := range tailnets {
@@ -42,26 +38,26 @@ func (s *Server) newestEntry(ctx context.Context) (newest time.Time, err error) 
 		for _, id := range ids {
 			entries, err := tx.Entries(id, store.Query{Newest: true, Limit: 1})
 			if err != nil {
-				return err
+				return fmt.Errorf("compare the clock with the journal: %w", err)
 			}
-			if len(entries) > 0 && entries[0].Time.After(newest) {
-				newest = entries[0].Time
+			if len(entries) == 0 || entries[0].Time.Sub(now) <= clockTolerance {
+				continue
+			}
+			if !s.acceptClock {
+				return clockError(now, entries[0].Time)
+			}
+			// The new entry is the newest from now on, so this is needed once.
+			change := journal.Change{Action: journal.ClockAccept, Target: "server", Old: entries[0].Time, New: now}
+			if _, err := journal.Append(tx, now, selvage.Local(), id, []journal.Change{change}); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
-	return newest, err
 }
 
-// now is the time, never before the newest entry that was there at the start.
-func (s *Server) now() time.Time {
-	if t := time.Now(); t.After(s.clockFloor) {
-		return t
-	}
-	return s.clockFloor
-}
-
-func (s *Server) clockProblem() string {
-	return fmt.Sprintf("the clock of this machine is wrong: it says %s, but the journal has an entry of %s; set the clock and restart the server; until then expired keys stay expired",
-		time.Now().UTC().Format(time.RFC3339), s.clockFloor.UTC().Format(time.RFC3339))
+func clockError(now, newest time.Time) error {
+	return selvage.Errorf(selvage.KindInvalid,
+		"the clock of this machine says %s, but the newest journal entry is of %s: with a clock in the past, expired keys would work again; set the clock, or, if it is right now and was wrong before, start once with `selvage serve --accept-clock`",
+		now.Format(time.RFC3339), newest.UTC().Format(time.RFC3339))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,9 +25,12 @@ const (
 )
 
 // prepareDataDir makes the directory and proves that it can be written.
-func prepareDataDir(dir string) error {
+func prepareDataDir(dir string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return selvage.Errorf(selvage.KindInvalid, "data directory %s cannot be made: %w; choose another one with --data-dir", dir, err)
+	}
+	if fi, err := os.Stat(dir); err == nil && fi.Mode().Perm()&0o022 != 0 {
+		log.Warn("other users of this machine can write to the data directory; `chmod 0700` it", "directory", dir, "mode", fi.Mode().Perm())
 	}
 	f, err := os.CreateTemp(dir, ".write-test-*")
 	if err != nil {

@@ -50,7 +50,7 @@ func (s *Server) adminAPI() *admin.Server {
 		URL: s.URL, Status: s.status, Config: s.cfg.Values,
 		Register:      s.control.Admit,
 		Ping:          s.ping,
-		RelaysChanged: func(context.Context, []*selvage.Relay) { s.RelaysChanged() },
+		RelaysChanged: func(ctx context.Context, _ []*selvage.Relay) { s.RelaysChanged(ctx) },
 	})
 }
 
@@ -107,11 +107,8 @@ func (s *Server) status(context.Context) admin.ServerStatus {
 			}
 		}
 	}
-	if !s.clockFloor.IsZero() {
-		st.Problems = append(st.Problems, s.clockProblem())
-	}
-	if host := s.publicPlain.Load(); host != nil {
-		st.Problems = append(st.Problems, plainHTTPProblem(*host))
+	if host := s.publicPlainHost(); host != "" {
+		st.Problems = append(st.Problems, plainHTTPProblem(host))
 	}
 	return st
 }
@@ -120,20 +117,36 @@ func plainHTTPProblem(host string) string {
 	return fmt.Sprintf("clients reach this server as http://%s: after an interruption they come back to names and public addresses by HTTPS only; set hostname in the configuration to get HTTPS, or url if a proxy does it", host)
 }
 
-// notePlainHTTP remembers that a client came by plain HTTP to a name or a public
-// address. Clients log in that way, but don't come back that way.
-func (s *Server) notePlainHTTP(h http.Handler) http.Handler {
+// publicPlainHost returns a name or public address at which a connected device has
+// dialled the server by plain HTTP. Clients log in that way, but don't come back.
+func (s *Server) publicPlainHost() string {
 	if s.cfg.PublicURL() != "" {
-		return h
+		return ""
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if host := r.Host; s.publicPlain.Load() == nil && !isPrivateHost(host) {
-			if s.publicPlain.CompareAndSwap(nil, &host) {
+	for _, host := range s.control.DialledHosts() {
+		if !isPrivateHost(host) {
+			return host
+		}
+	}
+	return ""
+}
+
+// watchPlainHTTP writes it into the log once when devices come by plain HTTP to where
+// they will not come back to.
+func (s *Server) watchPlainHTTP(ctx context.Context) error {
+	tick := time.NewTicker(recheckInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if host := s.publicPlainHost(); host != "" {
 				s.log.Warn(plainHTTPProblem(host))
+				return nil
 			}
 		}
-		h.ServeHTTP(w, r)
-	})
+	}
 }
 
 // isPrivateHost reports whether clients use plain HTTP alone for a host.

@@ -40,6 +40,9 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(answer)
 }
 
+// forwarded are the headers by which proxies say for whom they ask.
+var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
+
 // allowed lets only the given networks through, and nobody who comes by a proxy:
 // behind one, everybody's address is the proxy's.
 func allowed(networks []netip.Prefix, h http.Handler) http.Handler {
@@ -47,7 +50,7 @@ func allowed(networks []netip.Prefix, h http.Handler) http.Handler {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
 		addr, err := netip.ParseAddr(host)
 		in := func(p netip.Prefix) bool { return p.Contains(addr.Unmap()) }
-		proxied := r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
+		proxied := slices.ContainsFunc(forwarded, func(name string) bool { return r.Header.Get(name) != "" })
 		if err != nil || proxied || !slices.ContainsFunc(networks, in) {
 			http.Error(w, "not from here; see metrics.allow in the configuration", http.StatusForbidden)
 			return

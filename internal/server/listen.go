@@ -26,6 +26,8 @@ const (
 	readHeaderTimeout = 15 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
+	// bodyTimeout is how long a request may take to arrive after its header.
+	bodyTimeout = 30 * time.Second
 )
 
 // listeners are the sockets of a server and what serves them.
@@ -67,6 +69,18 @@ func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		TLSNextProto:      map[string]func(*http.Server, *tls.Conn, http.Handler){},
 	}
+}
+
+// boundBody ends connections whose request body does not arrive. A limit on all reading
+// would cut off upgraded connections and answers that take long.
+func boundBody(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 && r.Header.Get("Upgrade") == "" {
+			// The server itself sets the deadline anew for the next request.
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // listenTCP binds an address, and says what to do if that fails.

@@ -13,7 +13,7 @@ import (
 // routes says which path of the main listener leads where.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	ctl := s.notePlainHTTP(s.control.Handler())
+	ctl := s.control.Handler()
 	mux.Handle("/key", ctl)
 	mux.Handle("/ts2021", ctl)
 	if s.relay != nil {
@@ -26,10 +26,10 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("/relay/announce", relay.AnnounceHandler(s.relays, s.announced, s.log))
 	mux.HandleFunc("GET /healthz", serveHealthy)
 	mux.HandleFunc("GET /readyz", s.serveReady)
-	mux.Handle("GET /metrics", allowed(s.cfg.Metrics.Allow, s.serveMetrics()))
+	mux.Handle("GET /metrics", s.ownHosts(allowed(s.cfg.Metrics.Allow, s.serveMetrics())))
 	mux.Handle(admin.Prefix+"/", s.ownHosts(s.admin.Remote()))
 	mux.Handle("/", s.ownHosts(s.consolePages()))
-	return mux
+	return boundBody(mux)
 }
 
 // socketRoutes says what the unix socket serves: only who may open it comes here.

@@ -41,23 +41,22 @@ const (
 
 // Server is a running Selvage.
 type Server struct {
-	cfg     *config.Config
-	log     *slog.Logger
-	lock    *os.File
-	db      *store.DB
-	hub     *netmap.Hub
-	control *control.Server
-	relay   *relay.Server // nil if the operator has switched it off
-	pinned  *relay.Pinned
-	regions *relay.Regions
-	stun    *relay.STUN // nil without a relay
-	metrics *prometheus.Registry
-	listen  listeners
-	admin   *admin.Server
-	// publicPlain is the first public host that a client dialled by plain HTTP.
-	publicPlain atomic.Pointer[string]
-	// clockFloor is set if the machine's clock is in the past; see checkClock.
-	clockFloor time.Time
+	cfg         *config.Config
+	log         *slog.Logger
+	lock        *os.File
+	db          *store.DB
+	hub         *netmap.Hub
+	control     *control.Server
+	relay       *relay.Server // nil if the operator has switched it off
+	pinned      *relay.Pinned
+	regions     *relay.Regions
+	stun        *relay.STUN // nil without a relay
+	metrics     *prometheus.Registry
+	listen      listeners
+	admin       *admin.Server
+	acceptClock bool
+	// relayList are the registered relays, kept so that announcements cost no query.
+	relayList atomic.Pointer[[]selvage.Relay]
 
 	started  time.Time
 	stopping chan struct{}
@@ -65,8 +64,11 @@ type Server struct {
 
 // Open opens the data directory, the database and the listeners, and returns a server
 // that is ready to Run. What it opened is closed if it fails.
-func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server, err error) {
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger, options ...Option) (_ *Server, err error) {
 	s := &Server{cfg: cfg, log: log, started: time.Now(), stopping: make(chan struct{}), metrics: prometheus.NewRegistry()}
+	for _, o := range options {
+		o(s)
+	}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -83,7 +85,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 		return nil, err
 	}
 	s.pinned = relay.NewPinned(seed)
-	if s.hub, err = netmap.Open(ctx, netmap.Options{DB: s.db, Logger: log, Now: s.now, BaseDomain: cfg.DNS.BaseDomain}); err != nil {
+	if s.hub, err = netmap.Open(ctx, netmap.Options{DB: s.db, Logger: log, BaseDomain: cfg.DNS.BaseDomain}); err != nil {
 		return nil, err
 	}
 	if err := s.openRelay(ctx, seed); err != nil {
@@ -91,7 +93,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	}
 	s.control = control.New(control.Options{
 		Hub: s.hub, Logger: log, NoiseKey: noise, PublicURL: s.cfg.PublicURL(),
-		DERPMap: s.regions.Map, Metrics: s.controlMetrics(), Now: s.now,
+		DERPMap: s.regions.Map, Metrics: s.controlMetrics(),
 	})
 	s.registerMetrics()
 	s.admin = s.adminAPI()
@@ -101,7 +103,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 // openData takes the data directory and opens the database.
 func (s *Server) openData(ctx context.Context) error {
 	dir := s.cfg.DataDir
-	if err := prepareDataDir(dir); err != nil {
+	if err := prepareDataDir(dir, s.log); err != nil {
 		return err
 	}
 	var err error
@@ -178,13 +180,7 @@ func (s *Server) openRelay(ctx context.Context, seed relay.Seed) error {
 	if s.regions, err = relay.NewRegions(rc); err != nil {
 		return err
 	}
-	return s.db.Read(ctx, func(tx *store.Tx) error {
-		relays, err := tx.Relays()
-		if err == nil {
-			s.regions.SetRelays(values(relays))
-		}
-		return err
-	})
+	return s.loadRelays(ctx)
 }
 
 // mapSources replaces the word for the public relays by their address.
@@ -298,6 +294,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	run(s.followRegions)
 	run(s.recheckRelay)
 	run(s.purge)
+	run(s.watchPlainHTTP)
 	if s.stun != nil {
 		run(s.stun.Run)
 	}

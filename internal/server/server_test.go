@@ -126,6 +126,8 @@ func TestWhatIsServedWhere(t *testing.T) {
 		{"metrics from the loopback", web, r.URL() + "/metrics", "", nil, 200, "selvage_nodes_online"},
 		{"metrics through a proxy", web, r.URL() + "/metrics", "", []string{"X-Forwarded-For", "192.0.2.1"}, 403, ""},
 		{"metrics on the socket", sock, "http://selvage/metrics", "", nil, 200, "selvage_store_seconds"},
+		{"metrics under a stranger's name", web, r.URL() + "/metrics", "attacker.example", nil, 421, ""},
+		{"metrics through a proxy that says little", web, r.URL() + "/metrics", "", []string{"X-Real-IP", "192.0.2.1"}, 403, ""},
 		{"profiles only on the socket", web, r.URL() + "/debug/pprof/", "", nil, 404, ""},
 		{"profiles on the socket", sock, "http://selvage/debug/pprof/", "", nil, 200, "goroutine"},
 		{"API without a token", web, r.URL() + "/api/selvage/v1/nodes", "", nil, 401, "token"},
@@ -293,10 +295,39 @@ func TestClockInThePast(t *testing.T) {
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	again := run(t, "SELVAGE_DATA_DIR="+r.cfg.DataDir)
-	_, body := get(t, again.overSocket(), "http://selvage/api/selvage/v1/status", "")
-	if !strings.Contains(body, "clock of this machine is wrong") {
-		t.Errorf("the status does not speak of the clock:\n%s", body)
+	err = openAgain(t, r.cfg.DataDir, "127.0.0.1:0")
+	if err == nil || !strings.Contains(err.Error(), "clock") || !strings.Contains(err.Error(), "--accept-clock") {
+		t.Fatalf("a server whose clock is behind the journal: %v", err)
+	}
+	accepted, err := server.Open(t.Context(), r.cfg, slog.New(slog.DiscardHandler), server.AcceptClock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := accepted.Run(ctx, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "SELVAGE_DATA_DIR="+r.cfg.DataDir) // the word is needed once
+}
+
+// A request whose body does not come is ended; it must not hold its connection.
+func TestSlowBodyIsEnded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the limit of 30 seconds; left out with -short")
+	}
+	r := run(t)
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "POST /verify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Now().Add(time.Minute))
+	if _, err := io.ReadAll(c); err != nil {
+		t.Errorf("the connection was still open after a minute: %v", err)
 	}
 }
 
