@@ -60,7 +60,7 @@ func (s *Server) consolePages() http.Handler {
 		Options: site.Options{
 			Hub: s.hub, DB: s.db, Logger: s.log, PublicURL: s.cfg.PublicURL(), Version: BuildVersion().Version,
 		},
-		Door: console.Door{Pending: s.pendingDevice, Admit: s.control.Admit, Reject: s.control.Reject},
+		Door: console.Door{Pending: s.pendingDevice, Admit: s.control.Admit, AdmitSeen: s.control.AdmitSeen, Reject: s.control.Reject},
 	}).Handler()
 }
 
@@ -68,7 +68,7 @@ func (s *Server) pendingDevice(code string) (console.Device, error) {
 	p, err := s.control.Pending(code)
 	return console.Device{
 		Code: p.Code, Hostname: p.Hostname, OS: p.OS, Client: p.Client,
-		Tags: p.Tags, Address: p.Address, Since: p.Since,
+		Tags: p.Tags, Address: p.Address, Since: p.Since, Seen: p.Seen,
 	}, err
 }
 
