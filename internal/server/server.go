@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
 
 	"selvage"
@@ -93,7 +94,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger, options ...
 	}
 	s.control = control.New(control.Options{
 		Hub: s.hub, Logger: log, NoiseKey: noise, PublicURL: s.cfg.PublicURL(),
-		DERPMap: s.regions.Map, Metrics: s.controlMetrics(),
+		DERPMap: s.regions.Map, Metrics: s.controlMetrics(), OldestClient: tailcfg.CapabilityVersion(s.cfg.OldestClient),
 	})
 	s.registerMetrics()
 	s.admin = s.adminAPI()
