@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"selvage"
@@ -129,13 +130,23 @@ func (d *demo) config() (*config.Config, error) {
 	if err != nil {
 		return nil, selvage.Errorf(selvage.KindInvalid, "bad address %q: want HOST:PORT", listen)
 	}
+	// A configuration of its own, empty: the one of a real server on this machine would
+	// bring its database along.
+	file := filepath.Join(d.dir, "demo.yaml")
+	if err := os.WriteFile(file, []byte("# nothing: the demo runs on the defaults\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("write the demo's configuration: %w", err)
+	}
 	loaded, err := config.Load(config.Source{Environ: []string{
+		"SELVAGE_CONFIG=" + file,
 		"SELVAGE_DATA_DIR=" + d.dir,
 		"SELVAGE_LISTEN=" + listen,
 		"SELVAGE_RELAY_STUN_LISTEN=" + net.JoinHostPort(host, "0"),
 	}})
 	if err != nil {
 		return nil, err
+	}
+	if !strings.Contains(loaded.DSN(), d.dir) {
+		return nil, fmt.Errorf("the demo would use the database %s, which is not its own", loaded.DSN())
 	}
 	return &loaded.Config, nil
 }
@@ -159,6 +170,9 @@ func (d *demo) tell(ctx context.Context) error {
 	d.step(ctx, "The build machine connects to database:8080", d.connectHealth)
 	d.step(ctx, "The build machine is refused at database:5432", d.connectDenied)
 	d.step(ctx, "The build machine doesn't even know that the laptop exists", d.hidden)
+	if ctx.Err() != nil {
+		return nil // Ctrl-C is no failure
+	}
 	if d.failed {
 		return selvage.Errorf(selvage.KindInternal, "a step of the demo did not hold; `selvage demo --verbose` shows the logs")
 	}
@@ -280,12 +294,19 @@ type result struct {
 // step does one thing and says how it went. After a failure the later ones are tried
 // all the same, as far as they can be.
 func (d *demo) step(ctx context.Context, name string, do func(context.Context) (string, error)) {
+	if ctx.Err() != nil {
+		return
+	}
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	start := time.Now()
 	detail, err := d.try(ctx, do)
 	r := result{Step: name, OK: err == nil, Detail: detail, Took: time.Since(start).Seconds()}
 	if err != nil {
+		if whole.Err() != nil {
+			return
+		}
 		d.failed = true
 		r.Error = err.Error()
 	}

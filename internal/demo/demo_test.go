@@ -45,3 +45,17 @@ func TestDemoRefusesBadAddress(t *testing.T) {
 		t.Errorf("got %v, want an error that names the address", err)
 	}
 }
+
+// The demo must never find the configuration of a real server on the machine.
+func TestDemoUsesNothingButItsOwn(t *testing.T) {
+	t.Setenv("SELVAGE_DATABASE", "sqlite:/nowhere/production.db")
+	t.Setenv("SELVAGE_CONFIG", "/nowhere/selvage.yaml")
+	d := &demo{dir: t.TempDir()}
+	cfg, err := d.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(cfg.DSN(), d.dir) || !strings.HasPrefix(cfg.Socket, d.dir) {
+		t.Errorf("database %s, socket %s", cfg.DSN(), cfg.Socket)
+	}
+}
