@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"tailscale.com/types/logger"
@@ -36,6 +37,11 @@ func (d *demo) invite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.o.JSON {
+		return json.NewEncoder(d.o.Out).Encode(map[string]string{
+			"ownerLink": link, "url": d.srv.URL(), "authKey": key, "dataDir": d.dir,
+		})
+	}
 	d.title("Now you")
 	fmt.Fprintf(d.o.Out, `  Look around (the link works once and signs you in as the owner):
 
@@ -69,15 +75,27 @@ func (d *demo) stay(ctx context.Context) error {
 		now := online(v)
 		for name := range now {
 			if !known[name] {
-				fmt.Fprintf(d.o.Out, "  %s is connected\n", name)
+				d.tellOf(name, true)
 			}
 		}
 		for name := range known {
 			if !now[name] {
-				fmt.Fprintf(d.o.Out, "  %s is gone\n", name)
+				d.tellOf(name, false)
 			}
 		}
 		known = now
+	}
+}
+
+// tellOf says that a device came or went.
+func (d *demo) tellOf(device string, connected bool) {
+	switch {
+	case d.o.JSON:
+		json.NewEncoder(d.o.Out).Encode(map[string]any{"device": device, "connected": connected})
+	case connected:
+		fmt.Fprintf(d.o.Out, "  %s is connected\n", device)
+	default:
+		fmt.Fprintf(d.o.Out, "  %s is gone\n", device)
 	}
 }
 
