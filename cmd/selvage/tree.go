@@ -8,6 +8,8 @@ func root() *command {
 			"data folder or, with SELVAGE_URL and SELVAGE_TOKEN, over the network.",
 		examples: []string{"serve", "key create --reusable", "node list"},
 		sub: []*command{
+			serveCommand(),
+			demoCommand(),
 			statusCommand(),
 			nodeCommand(),
 			userCommand(),
