@@ -35,12 +35,19 @@ section dns. "selvage config" shows them all.`,
 		own: true,
 		setup: func(fs *flag.FlagSet) runFunc {
 			flags := config.AddFlags(fs)
-			return func(ctx context.Context, sh *shell, _ []string) error { return sh.serve(ctx, flags) }
+			accept := fs.Bool("accept-clock", false, "start although the journal has entries from the future; for a clock that was wrong before and is right now")
+			return func(ctx context.Context, sh *shell, _ []string) error {
+				var options []server.Option
+				if *accept {
+					options = append(options, server.AcceptClock())
+				}
+				return sh.serve(ctx, flags, options...)
+			}
 		},
 	}
 }
 
-func (sh *shell) serve(ctx context.Context, flags *config.Flags) error {
+func (sh *shell) serve(ctx context.Context, flags *config.Flags, options ...server.Option) error {
 	cfg, err := config.Load(config.Source{Flags: flags, Environ: sh.environ, UID: sh.uid})
 	if err != nil {
 		return err
@@ -52,7 +59,7 @@ func (sh *shell) serve(ctx context.Context, flags *config.Flags) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
-	srv, err := server.Open(ctx, &cfg.Config, log)
+	srv, err := server.Open(ctx, &cfg.Config, log, options...)
 	if err != nil {
 		return err
 	}
