@@ -28,7 +28,9 @@ func runStatus(ctx context.Context, sh *shell, _ []string) error {
 		t.add("Server", s.Server.Version)
 		t.add("Clients log in to", s.Server.URL)
 		t.add("Started", ago(sh.now(), s.Server.Started))
-		t.add("Database", s.Server.Database)
+		if s.Server.Database != "" {
+			t.add("Database", s.Server.Database)
+		}
 		if len(s.Server.Listening) > 0 {
 			t.add("Listening on", strings.Join(s.Server.Listening, ", "))
 		}

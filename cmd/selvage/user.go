@@ -54,7 +54,7 @@ func userCommand() *command {
 			}, "The user is now %[1]s."),
 			change(command{
 				name: "suspend", args: "LOGIN", short: "Keep a user from signing in and from adding devices.",
-				long: "Their sessions end, and their tokens and auth keys are refused. Devices that are in the\nnetwork stay connected: `selvage node list --user LOGIN` shows those of the user,\n`selvage node expire` or `selvage node delete` ends one. Tagged devices are nobody's.",
+				long:     "Their sessions end, and their tokens and auth keys are refused. Devices that are in the\nnetwork stay connected: `selvage node list --user LOGIN` shows those of the user,\n`selvage node expire` or `selvage node delete` ends one. Tagged devices are nobody's.",
 				examples: []string{"user suspend ann@example.com", "user suspend ann@example.com --json"},
 			}, func([]string) admin.UserChange { return admin.UserChange{Suspended: &yes} }, "User %[1]s is suspended. Devices that they have connected stay connected: `selvage node list --user %[1]s` shows them, `selvage node expire NODE` or `selvage node delete NODE` ends one."),
 			change(command{
