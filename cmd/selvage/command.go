@@ -54,7 +54,7 @@ func (g *globals) add(fs *flag.FlagSet, own bool) {
 		}
 	}
 	if fs.Lookup("json") == nil {
-		fs.BoolVar(&g.json, "json", g.json, "print JSON")
+		fs.BoolVar(&g.json, "json", g.json, "print JSON, errors as well")
 	}
 	if own {
 		return

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/term"
 
 	"selvage"
+	"selvage/internal/api/admin"
 )
 
 // Exit codes. They are part of the interface: scripts rely on them.
@@ -67,10 +69,33 @@ func (sh *shell) main(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(sh.err, "selvage: %s\n", strings.Join(strings.Fields(printable(msg)), " "))
+	if msg := strings.Join(strings.Fields(printable(err.Error())), " "); msg != "" {
+		sh.complain(err, msg)
 	}
 	return exitCode(err)
+}
+
+// complain says what went wrong, to people or to programs.
+func (sh *shell) complain(err error, msg string) {
+	if !sh.global.json {
+		fmt.Fprintf(sh.err, "selvage: %s\n", msg)
+		return
+	}
+	enc := json.NewEncoder(sh.err)
+	enc.SetEscapeHTML(false)
+	enc.Encode(admin.ErrorBody{Error: admin.Error{Kind: kindOf(err), Message: msg}}) // nobody listens if this fails
+}
+
+// kindOf names the sort of an error for programs: that of the API, or one of two that
+// only a command line has.
+func kindOf(err error) string {
+	switch exitCode(err) {
+	case exitUsage:
+		return "usage"
+	case exitUnreachable:
+		return "unreachable"
+	}
+	return selvage.KindOf(err).String()
 }
 
 // usageError is a mistake in the command line.
