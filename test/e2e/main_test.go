@@ -63,7 +63,7 @@ var program = sync.OnceValues(func() (string, error) {
 // stage keeps the machine for this run: two runs at once would take down each
 // other's lab, and slow each other down. The lock ends with the process.
 var stage = sync.OnceValue(func() error {
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "selvage-e2e.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile("/run/selvage-e2e.lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("take the stage: %w", err)
 	}

@@ -92,3 +92,21 @@ func TestServerAway(t *testing.T) {
 	w.server.start()
 	w.await("all are back", backTime, func() error { return w.server.online("alice", "bob", "carol") })
 }
+
+// A client that starts while the server is away goes by the last map that it kept.
+func TestClientStartsWhileServerAway(t *testing.T) {
+	w := newWorld(t)
+	alice, bob := w.join(w.public("alice")), w.join(w.public("bob"))
+	w.meet(alice, bob)
+	w.reachBoth(alice, bob)
+	aliceIP, bobIP := alice.ip4(), bob.ip4()
+
+	w.server.proc.Kill()
+	w.ok(alice.Stop())
+	w.ok(alice.Restart(w.ctx))
+	w.await("alice runs", joinTime, func() error { return alice.state("Running") })
+	alice.reach(bobIP)
+	bob.reach(aliceIP)
+	w.server.start()
+	w.await("both are back", backTime, func() error { return w.server.online("alice", "bob") })
+}

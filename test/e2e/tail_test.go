@@ -2,8 +2,11 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
+	"strings"
 	"sync"
+	"testing"
 )
 
 // tailSize is how much of a program's output is kept, in bytes.
@@ -65,4 +68,27 @@ func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.kept)
+}
+
+func TestTail(t *testing.T) {
+	w := newTail()
+	found := w.watch(regexp.MustCompile(`\bready\b`))
+	for _, part := range []string{"already\nrea", "d", "ing\nserver is re"} {
+		fmt.Fprint(w, part)
+		select {
+		case <-found:
+			t.Fatalf("found too early: %q", w)
+		default:
+		}
+	}
+	fmt.Fprint(w, "ady\n")
+	select {
+	case <-found:
+	default:
+		t.Errorf("not found in %q", w)
+	}
+	fmt.Fprint(w, strings.Repeat("x", 2*tailSize))
+	if n := len(w.String()); n != tailSize {
+		t.Errorf("%d bytes are kept", n)
+	}
 }

@@ -15,6 +15,9 @@ import (
 // storyTime bounds one story.
 const storyTime = 3 * time.Minute
 
+// tellTime bounds each question about a story that failed: what is asked may hang.
+const tellTime = 3 * time.Second
+
 // pause is the time between two looks at something that is waited for.
 const pause = 50 * time.Millisecond
 
@@ -84,17 +87,24 @@ func (w *world) tell() {
 	if !w.Failed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
+	look := func(f func(ctx context.Context)) {
+		ctx, cancel := context.WithTimeout(context.Background(), tellTime)
+		defer cancel()
+		f(ctx)
+	}
 	w.Logf("end of the server's log:\n%s", w.server.log)
 	for _, what := range []string{"node", "route"} {
-		if out, err := w.server.try(ctx, what, "list", "--json"); err == nil {
-			w.Logf("%s list:\n%s", what, out)
-		}
+		look(func(ctx context.Context) {
+			if out, err := w.server.try(ctx, what, "list", "--json"); err == nil {
+				w.Logf("%s list:\n%s", what, out)
+			}
+		})
 	}
 	for _, c := range w.clients {
-		status, err := c.Tailscale(ctx, "status")
-		w.Logf("status of %s: %v\n%s\nend of its log:\n%s", c.Name, err, status, c.log)
+		look(func(ctx context.Context) {
+			status, err := c.Tailscale(ctx, "status")
+			w.Logf("status of %s: %v\n%s\nend of its log:\n%s", c.Name, err, status, c.log)
+		})
 	}
 }
 
