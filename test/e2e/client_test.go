@@ -220,3 +220,13 @@ func (c *client) relayed(ip string, count int) {
 		c.w.Fatal(err)
 	}
 }
+
+// lacksName returns nil if no peer of the client has the host name.
+func (c *client) lacksName(name string) error {
+	for _, p := range c.status().Peer {
+		if strings.HasPrefix(p.DNSName, name+".") {
+			return fmt.Errorf("%s has the peer %s", c.Name, p.DNSName)
+		}
+	}
+	return nil
+}
