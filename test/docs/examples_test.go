@@ -20,6 +20,7 @@ var languages = map[string]func(b block) error{
 	"console": nil,
 	"":        func(block) error { return nil }, // a drawing
 	"go":      func(block) error { return nil }, // a part of a program
+	"ini":     func(block) error { return nil }, // a part of a unit
 	"nginx":   func(block) error { return nil }, // there is no nginx here to ask
 	"jsonc":   checkPolicy,
 	"yaml":    checkYAML,
