@@ -78,6 +78,7 @@ func (s *stage) programs() {
 	s.env = []string{
 		"PATH=" + filepath.Join(s.dir, "bin"), "HOME=" + s.dir,
 		"SELVAGE_DATA_DIR=" + s.data(),
+		"GORACE=atexit_sleep_ms=0", // stand-ins that are built with the race detector end at once
 		stageEnv + "=" + s.dir, realEnv + "=" + real, curlEnv + "=" + curl, tailscaleEnv + "=" + officialClient(s.T),
 	}
 }
