@@ -26,6 +26,7 @@ var layers = [][]string{
 	{"selvage/internal/netmap", "selvage/internal/identity", "selvage/internal/certs"},
 	{"selvage/internal/control", "selvage/internal/relay", "selvage/internal/api/admin", "selvage/internal/console"},
 	{"selvage/internal/server"},
+	{"selvage/internal/demo"},
 	{"selvage/cmd/selvage"},
 }
 
@@ -37,7 +38,7 @@ var only = map[string][]string{
 	"github.com/jackc/pgx/v5":       {"selvage/internal/store"},
 	"tailscale.com/tailcfg":         {"selvage", "selvage/internal/policy", "selvage/internal/store", "selvage/internal/netmap", "selvage/internal/control", "selvage/internal/relay", "selvage/internal/dns", "selvage/internal/api/admin", "selvage/internal/config", "selvage/internal/server", "selvage/internal/console", "selvage/cmd/selvage"},
 	"tailscale.com/derp/derpserver": {"selvage/internal/relay"},
-	"tailscale.com/tsnet":           {"selvage/cmd/selvage"},
+	"tailscale.com/tsnet":           {"selvage/internal/demo"},
 }
 
 // free are the packages that any test or program beside the product may use.
@@ -117,7 +118,7 @@ func TestLayers(t *testing.T) {
 			case to == entry:
 			case below >= layer:
 				t.Errorf("%s (layer %d) imports %s (layer %d); parts depend downward only", p.ImportPath, layer, imp, below)
-			case imp != to && entry != "selvage/internal/server" && entry != "selvage/cmd/selvage":
+			case imp != to && entry != "selvage/internal/server":
 				t.Errorf("%s imports %s, which belongs to %s", p.ImportPath, imp, to)
 			}
 		}
