@@ -86,7 +86,7 @@ func setupScript(env *testscript.Env) error {
 			}
 			return n.Join(ctx, actor, device("waiting", netmap.Join{User: user, Tags: tags, Preapproved: preapproved}))
 		},
-		Ping: func(context.Context, *netmap.Net, *netmap.Node, netip.Addr, string) (admin.Pong, error) {
+		Ping: func(context.Context, selvage.Actor, *netmap.Net, *netmap.Node, netip.Addr, string) (admin.Pong, error) {
 			return admin.Pong{LatencySeconds: 0.0123, Endpoint: "192.0.2.1:41641"}, nil
 		},
 	})

@@ -72,8 +72,8 @@ func (s *Server) pendingDevice(code string) (console.Device, error) {
 	}, err
 }
 
-func (s *Server) ping(ctx context.Context, n *netmap.Net, node *netmap.Node, to netip.Addr, kind string) (admin.Pong, error) {
-	resp, err := s.control.Ping(ctx, n, node, to, tailcfg.PingType(kind))
+func (s *Server) ping(ctx context.Context, actor selvage.Actor, n *netmap.Net, node *netmap.Node, to netip.Addr, kind string) (admin.Pong, error) {
+	resp, err := s.control.PingAs(ctx, actor, n, node, to, tailcfg.PingType(kind))
 	if err != nil {
 		return admin.Pong{}, err
 	}

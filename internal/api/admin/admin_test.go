@@ -54,7 +54,7 @@ func newWorld(t *testing.T) *world {
 		URL:      func() string { return "https://vpn.example.com" },
 		Config:   func() map[string]any { return map[string]any{"listen": ":443"} },
 		Register: w.register,
-		Ping: func(_ context.Context, _ *netmap.Net, _ *netmap.Node, to netip.Addr, kind string) (admin.Pong, error) {
+		Ping: func(_ context.Context, _ selvage.Actor, _ *netmap.Net, _ *netmap.Node, to netip.Addr, kind string) (admin.Pong, error) {
 			return admin.Pong{Endpoint: to.String(), Relay: kind}, nil
 		},
 		Status: func(context.Context) admin.ServerStatus {

@@ -240,7 +240,7 @@ func pingNode(r *request) (any, error) {
 	if r.s.opts.Ping == nil {
 		return nil, missing("ask devices to ping")
 	}
-	return r.s.opts.Ping(r.Context(), net, n, to, b.Kind)
+	return r.s.opts.Ping(r.Context(), r.actor, net, n, to, b.Kind)
 }
 
 // registerNode connects a device that waits for a person.

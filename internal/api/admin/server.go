@@ -51,7 +51,7 @@ type Options struct {
 	// or with tags. preapproved is whether the actor may approve devices.
 	Register func(ctx context.Context, actor selvage.Actor, n *netmap.Net, code string, user selvage.UserID, tags []string, preapproved bool) (*netmap.Node, error)
 	// Ping makes a node ping an address; kind is that of NodePing.
-	Ping func(ctx context.Context, n *netmap.Net, node *netmap.Node, to netip.Addr, kind string) (Pong, error)
+	Ping func(ctx context.Context, actor selvage.Actor, n *netmap.Net, node *netmap.Node, to netip.Addr, kind string) (Pong, error)
 	// RelaysChanged is called after a relay was added or removed.
 	RelaysChanged func(ctx context.Context, relays []*selvage.Relay)
 }
