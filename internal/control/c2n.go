@@ -178,11 +178,6 @@ func writeDown(ctx context.Context, actor selvage.Actor, n *netmap.Net, node *ne
 	return nil
 }
 
-// Ping is PingAs for the server itself.
-func (s *Server) Ping(ctx context.Context, n *netmap.Net, node *netmap.Node, to netip.Addr, kind tailcfg.PingType) (*tailcfg.PingResponse, error) {
-	return s.PingAs(ctx, selvage.System(), n, node, to, kind)
-}
-
 // PingAs makes a node ping an address of the tailnet, by disco, TSMP, ICMP or peerapi.
 // It is written to the journal, since it tells who is where.
 func (s *Server) PingAs(ctx context.Context, actor selvage.Actor, n *netmap.Net, node *netmap.Node, to netip.Addr, kind tailcfg.PingType) (*tailcfg.PingResponse, error) {

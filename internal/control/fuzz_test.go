@@ -124,7 +124,7 @@ func FuzzAnswers(f *testing.F) {
 		wait(t, "answer", got)
 		pinged := make(chan error, 1)
 		go func() {
-			_, err := s.Ping(within(t), s.Net, s.Net.View().Node(n.ID), s.Net.View().Node(n.ID).IPv4, tailcfg.PingDisco)
+			_, err := s.PingAs(within(t), selvage.System(), s.Net, s.Net.View().Node(n.ID), s.Net.View().Node(n.ID).IPv4, tailcfg.PingDisco)
 			pinged <- err
 		}()
 		n.For(t).Ask("POST", asked(t, st.For(t)).URL, body)
