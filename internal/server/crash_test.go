@@ -110,8 +110,10 @@ func TestKillLosesNothing(t *testing.T) {
 	}
 	dir := t.TempDir()
 	a := &acked{users: map[string]bool{}, nodes: map[string]bool{}, names: map[string]string{}}
-	for range rounds {
-		crashRound(t, dir, a)
+	for i := range rounds {
+		// Every other kill comes when a device of the round has joined for sure, also on
+		// a machine that is slow to start a server.
+		crashRound(t, dir, a, i%2 == 1)
 	}
 	if len(a.users) < rounds || len(a.nodes) < rounds/4 {
 		t.Errorf("only %d users and %d nodes were acknowledged in %d rounds; the load is too small to prove anything", len(a.users), len(a.nodes), rounds)
@@ -120,7 +122,7 @@ func TestKillLosesNothing(t *testing.T) {
 	t.Logf("%d kills: %d users, %d nodes and the newest of their names were all there", rounds, len(a.users), len(a.nodes))
 }
 
-func crashRound(t *testing.T, dir string, a *acked) {
+func crashRound(t *testing.T, dir string, a *acked, loaded bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), envCrashChild+"="+dir)
@@ -148,12 +150,26 @@ func crashRound(t *testing.T, dir string, a *acked) {
 		wg.Go(func() { registerMany(ctx, fields[1], fields[2], a) })
 	}
 	wg.Go(func() { a.read(lines) })
-	// A random moment is the point here: the kill must not wait for anything.
+	for had, deadline := a.devices(), time.Now().Add(20*time.Second); loaded && a.devices() == had; {
+		if time.Now().After(deadline) {
+			t.Error("no device could join in 20 s")
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	// A random moment is the point here: the kill must not wait for anything else.
 	time.Sleep(time.Duration(20+rand.IntN(150)) * time.Millisecond)
 	cmd.Process.Kill()
 	cancel()
 	wg.Wait()
 	cmd.Wait()
+}
+
+// devices returns how many have joined.
+func (a *acked) devices() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.nodes)
 }
 
 // read takes in what the child acknowledges. A last line that is cut off doesn't
