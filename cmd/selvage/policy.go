@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 
 	"selvage"
 	"selvage/internal/api/admin"
 	"selvage/internal/policy"
+	"selvage/internal/policy/review"
 )
 
 // maxPolicy is the size of a policy that is sent, in bytes.
@@ -54,11 +56,37 @@ func policyCommand() *command {
 					}
 				},
 			},
+			policyDiffCommand(),
+			policyExplainCommand(),
+			policyWhoCommand(),
+			policyReachCommand(),
+			policyRulesCommand(),
+			policyFormatCommand(),
 			{
 				name: "history", short: "List the policies that there were, newest first.",
 				examples: []string{"policy history", "policy history --json"},
 				setup:    func(*flag.FlagSet) runFunc { return policyHistory },
 			},
+			{
+				name: "show", args: "REV", least: 1, most: 1, short: "Print a policy of the history.",
+				examples: []string{"policy show 3", "policy show 3 > before.hujson"},
+				setup: func(*flag.FlagSet) runFunc {
+					return func(ctx context.Context, sh *shell, args []string) error {
+						rev, err := revision(args[0])
+						if err != nil {
+							return err
+						}
+						return getPolicy(ctx, sh, rev)
+					}
+				},
+			},
+			{
+				name: "restore", args: "REV", least: 1, most: 1, short: "Put a policy of the history in force again.",
+				long:     "Its text is checked and becomes the newest revision, byte for byte; the history keeps\nall that there was.",
+				examples: []string{"policy restore 3", "policy diff <(selvage policy show 3)"},
+				setup:    func(*flag.FlagSet) runFunc { return restorePolicy },
+			},
+			policySamplesCommand(),
 		},
 	}
 }
@@ -102,11 +130,37 @@ func getPolicy(ctx context.Context, sh *shell, rev int64) error {
 	})
 }
 
+// revision reads the number of a revision.
+func revision(s string) (int64, error) {
+	rev, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || rev < 1 {
+		return 0, usagef("%q is no revision: want a number that `selvage policy history` shows", s)
+	}
+	return rev, nil
+}
+
+func restorePolicy(ctx context.Context, sh *shell, args []string) error {
+	rev, err := revision(args[0])
+	if err != nil {
+		return err
+	}
+	p, err := get[admin.Policy](ctx, sh, in("policy", "revisions", strconv.FormatInt(rev, 10)), nil)
+	if err != nil {
+		return err
+	}
+	return sh.putPolicy(ctx, "revision "+args[0], p.Text, "")
+}
+
 func setPolicy(ctx context.Context, sh *shell, name, match string) error {
 	text, err := sh.readInput(name, maxPolicy)
 	if err != nil {
 		return err
 	}
+	return sh.putPolicy(ctx, name, text, match)
+}
+
+// putPolicy puts a text in force; name says where it is from.
+func (sh *shell) putPolicy(ctx context.Context, name, text, match string) error {
 	c, err := sh.client()
 	if err != nil {
 		return err
@@ -118,18 +172,20 @@ func setPolicy(ctx context.Context, sh *shell, name, match string) error {
 	p, err := callOn[admin.Policy](ctx, c, http.MethodPut, "/policy", nil, admin.PolicyText{Text: text}, header)
 	var refused *refusal
 	if errors.As(err, &refused) && len(refused.problems) > 0 {
-		sh.tell(name, refused.problems)
+		sh.tell(name, text, refused.problems)
 		return selvage.Errorf(selvage.KindInvalid, "the policy %s is refused (%s); the one in force stays", name, count(refused.problems))
 	}
 	if err != nil {
 		return err
 	}
-	sh.tell(name, p.Warnings)
+	sh.tell(name, text, p.Warnings)
 	return sh.say(p, "The policy is in force; it is revision %d.", p.Revision)
 }
 
-// tell prints places in a policy to stderr, in the form that editors understand.
-func (sh *shell) tell(name string, problems []admin.Problem) {
+// tell prints places in a policy to stderr, in the form that editors understand, each
+// with its line of the text.
+func (sh *shell) tell(name, text string, problems []admin.Problem) {
+	lines := strings.Split(text, "\n")
 	for _, p := range problems {
 		place := name
 		if p.Line > 0 {
@@ -140,7 +196,20 @@ func (sh *shell) tell(name string, problems []admin.Problem) {
 			line += "; " + p.Fix
 		}
 		fmt.Fprintln(sh.err, printable(line))
+		if p.Line > 0 && p.Line <= len(lines) {
+			fmt.Fprintln(sh.err, "    "+printable(excerpt(lines[p.Line-1])))
+		}
 	}
+}
+
+// excerpt shortens a line of a policy.
+func excerpt(line string) string {
+	const most = 120 // characters
+	r := []rune(strings.TrimSpace(line))
+	if len(r) > most {
+		return string(r[:most]) + "..."
+	}
+	return string(r)
 }
 
 func count(problems []admin.Problem) string {
@@ -167,7 +236,7 @@ func checkPolicy(ctx context.Context, sh *shell, name string, offline bool) erro
 			return err
 		}
 	}
-	sh.tell(name, result.Problems)
+	sh.tell(name, text, result.Problems)
 	err = sh.show(result, func(w io.Writer) error {
 		if !result.OK {
 			return nil
@@ -182,23 +251,12 @@ func checkPolicy(ctx context.Context, sh *shell, name string, offline bool) erro
 }
 
 func checkOffline(text string) admin.PolicyCheck {
-	p, err := policy.Parse(text)
-	var refused *policy.Error
-	if errors.As(err, &refused) {
-		return admin.PolicyCheck{Problems: problemsOf(refused.Diagnostics)}
+	result := admin.PolicyCheck{OK: true, Problems: []admin.Problem{}}
+	for _, f := range review.Lint(text, nil) {
+		result.OK = result.OK && f.Severity != string(policy.SeverityError)
+		result.Problems = append(result.Problems, admin.Problem{Line: f.Line, Column: f.Col, Severity: f.Severity, Message: f.Msg, Fix: f.Fix})
 	}
-	if err != nil {
-		return admin.PolicyCheck{Problems: []admin.Problem{{Severity: string(policy.SeverityError), Message: err.Error()}}}
-	}
-	return admin.PolicyCheck{OK: true, Problems: problemsOf(p.Warnings())}
-}
-
-func problemsOf(ds []policy.Diagnostic) []admin.Problem {
-	list := []admin.Problem{}
-	for _, d := range ds {
-		list = append(list, admin.Problem{Line: d.Line, Column: d.Col, Severity: string(d.Severity), Message: d.Msg, Fix: d.Fix})
-	}
-	return list
+	return result
 }
 
 func policyHistory(ctx context.Context, sh *shell, _ []string) error {

@@ -18,11 +18,13 @@ import (
 
 // layers lists the packages from the bottom up. A package may import those of lower
 // layers, never one of its own layer or above. A sub-package of an entry belongs to
-// its parent: only the parent, the server and tests may import it.
+// its parent: only the parent, the server and tests may import it; one with an entry of
+// its own is a part like others.
 var layers = [][]string{
 	{"selvage"},
+	{"selvage/internal/policy/transport"},
 	{"selvage/internal/policy", "selvage/internal/authz", "selvage/internal/store", "selvage/internal/dns", "selvage/internal/config"},
-	{"selvage/internal/journal"},
+	{"selvage/internal/journal", "selvage/internal/policy/review"},
 	{"selvage/internal/netmap", "selvage/internal/identity", "selvage/internal/certs"},
 	{"selvage/internal/control", "selvage/internal/relay", "selvage/internal/api/admin", "selvage/internal/console"},
 	{"selvage/internal/server"},

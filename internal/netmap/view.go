@@ -13,6 +13,7 @@ import (
 
 	"selvage"
 	"selvage/internal/policy"
+	"selvage/internal/policy/review"
 )
 
 // View is a tailnet at one moment. It is immutable and safe for concurrent use;
@@ -43,6 +44,8 @@ type View struct {
 	addrs      map[policy.Class][]netip.Addr
 	routesOnce sync.Once
 	subnets    []netip.Prefix
+	reviewOnce sync.Once
+	review     *review.Network
 	ownersOnce sync.Once
 	owned      map[selvage.UserID][]*Node
 }

@@ -11,6 +11,7 @@ import (
 	"selvage/internal/authz"
 	"selvage/internal/netmap"
 	"selvage/internal/policy"
+	"selvage/internal/policy/review"
 	"selvage/internal/store"
 )
 
@@ -27,6 +28,15 @@ func problems(ds []policy.Diagnostic) []Problem {
 	list := []Problem{}
 	for _, d := range ds {
 		list = append(list, Problem{Line: d.Line, Column: d.Col, Severity: string(d.Severity), Message: d.Msg, Fix: d.Fix})
+	}
+	return list
+}
+
+// found is problems for what a review has found.
+func found(fs []review.Finding) []Problem {
+	list := []Problem{}
+	for _, f := range fs {
+		list = append(list, Problem{Line: f.Line, Column: f.Col, Severity: f.Severity, Message: f.Msg, Fix: f.Fix})
 	}
 	return list
 }
@@ -73,28 +83,35 @@ func setPolicy(r *request) (any, error) {
 		if v.Policy.Rev != nil && v.Policy.Problem == nil && v.Policy.Rev.Text == b.Text {
 			return nil
 		}
-		p, err := tx.PutPolicy(b.Text)
-		if err != nil {
+		if _, err := tx.PutPolicy(b.Text); err != nil {
 			return err
 		}
-		return tested(p.Parsed, v)
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return r.policyOf(net.View()), nil
+	v := net.View()
+	answer := r.policyOf(v)
+	answer.Warnings = found(review.Lint(answer.Text, v.Review()))
+	return answer, nil
 }
 
-// tested runs the policy's tests for the people of the tailnet.
-func tested(p *policy.Policy, v *netmap.View) error {
-	var people []policy.Person
-	for _, u := range v.Users() {
-		people = append(people, policy.Person{ID: u.ID, Login: u.Login, Role: u.Role})
+// proposed reads a policy from the body of a request, and runs its tests. The error
+// of a policy that would be refused has the places.
+func (r *request) proposed(v *netmap.View) (*policy.Policy, string, error) {
+	var b PolicyText
+	if err := r.read(&b, maxPolicy); err != nil {
+		return nil, "", err
 	}
-	if err := p.Test(people); err != nil {
-		return selvage.Errorf(selvage.KindInvalid, "%w", err)
+	p, err := policy.Parse(b.Text)
+	if err == nil {
+		err = v.TestPolicy(p)
 	}
-	return nil
+	if err != nil {
+		return nil, b.Text, selvage.Errorf(selvage.KindInvalid, "%w", err)
+	}
+	return p, b.Text, nil
 }
 
 func checkPolicy(r *request) (any, error) {
@@ -102,22 +119,16 @@ func checkPolicy(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b PolicyText
-	if err := r.read(&b, maxPolicy); err != nil {
-		return nil, err
-	}
-	p, err := policy.Parse(b.Text)
-	if err == nil {
-		err = tested(p, net.View())
-	}
+	v := net.View()
+	p, text, err := r.proposed(v)
 	var refused *policy.Error
 	switch {
 	case errors.As(err, &refused):
-		return PolicyCheck{Problems: problems(refused.Diagnostics)}, nil
+		return PolicyCheck{Problems: found(review.Findings(text, err))}, nil
 	case err != nil:
 		return nil, err
 	}
-	return PolicyCheck{OK: true, Problems: problems(p.Warnings())}, nil
+	return PolicyCheck{OK: true, Problems: found(review.Lint(text, v.ReviewUnder(p)))}, nil
 }
 
 func listRevisions(r *request) (any, error) {

@@ -59,6 +59,11 @@ func (s *Server) table() []route {
 		{"GET /policy", getPolicy, false},
 		{"PUT /policy", setPolicy, false},
 		{"POST /policy/check", checkPolicy, false},
+		{"POST /policy/diff", diffPolicy, false},
+		{"GET /policy/explain", explainPolicy, false},
+		{"GET /policy/who", whoReaches, false},
+		{"GET /policy/reach/{name}", reachOf, false},
+		{"GET /policy/rules/{node}", rulesOf, false},
 		{"GET /policy/revisions", listRevisions, false},
 		{"GET /policy/revisions/{rev}", getRevision, false},
 

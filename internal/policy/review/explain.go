@@ -182,6 +182,8 @@ func (n *Network) notes(src, dst Node, to netip.Addr) []string {
 			out = append(out, "the key of "+d.Name+" has expired; it has to sign in again")
 		case !d.Online:
 			out = append(out, d.Name+" is not connected")
+		case d.NoRelay:
+			out = append(out, d.Name+" has no relay: where no direct way is found, nothing passes")
 		}
 	}
 	if !to.IsValid() || slices.Contains(dst.Addrs, to) {

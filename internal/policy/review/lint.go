@@ -1,12 +1,14 @@
 package review
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"go4.org/netipx"
+
 	"selvage/internal/policy"
 )
 
@@ -37,16 +39,20 @@ func Lint(text string, n *Network) []Finding {
 	l.shadowed()
 	l.owners()
 	l.untested()
-	if n != nil {
+	if n != nil && len(n.nodes) > 0 {
 		l.unmatched(n)
 	}
 	slices.SortStableFunc(l.ds, func(a, b policy.Diagnostic) int { return a.Line - b.Line })
 	return findings(text, l.ds)
 }
 
+// Findings returns what an error of Parse or Test says of a text.
+func Findings(text string, err error) []Finding { return findings(text, diagnostics(err)) }
+
 func diagnostics(err error) []policy.Diagnostic {
-	if pe, ok := err.(*policy.Error); ok {
-		return pe.Diagnostics
+	var refused *policy.Error
+	if errors.As(err, &refused) {
+		return refused.Diagnostics
 	}
 	return []policy.Diagnostic{{Severity: policy.SeverityError, Msg: err.Error()}}
 }

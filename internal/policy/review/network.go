@@ -24,6 +24,8 @@ type Node struct {
 	// Advertised are the routes that the device offers, approved or not; Primary are
 	// those that it carries for everybody at the moment.
 	Advertised, Primary []netip.Prefix
+	// NoRelay is set if the device has told of no relay by which others reach it.
+	NoRelay bool
 }
 
 // Network is a policy over devices. It is safe for concurrent use.
@@ -55,7 +57,9 @@ func New(pol *policy.Policy, compiled *policy.Compiled, people []policy.Person, 
 	for _, d := range nodes {
 		k := compiled.Class(d.Device)
 		n.classes = append(n.classes, k)
-		n.members[k] = append(n.members[k], d.Addrs...)
+		if d.Approved {
+			n.members[k] = append(n.members[k], d.Addrs...)
+		}
 		n.routes = append(n.routes, d.Routes...)
 	}
 	return n

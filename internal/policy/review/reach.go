@@ -30,7 +30,7 @@ type Reached struct {
 // devices of a person may differ, and each has its own entries.
 func (n *Network) Reach(name string) ([]Reached, error) {
 	from := n.find(name)
-	if len(from) == 0 {
+	if len(from) == 0 && !n.named(name) {
 		return nil, n.unknown(name)
 	}
 	var out []Reached
@@ -55,7 +55,7 @@ func (n *Network) Who(name string, proto int, port uint16) ([]Reached, error) {
 			to = n.servers(addr)
 		}
 	}
-	if len(to) == 0 {
+	if len(to) == 0 && !n.named(name) {
 		return nil, n.unknown(name)
 	}
 	var out []Reached
@@ -82,7 +82,7 @@ func (n *Network) allowed(i, j int, to netip.Addr, proto int, port uint16) bool 
 // reached returns what device i may do at device j, if anything.
 func (n *Network) reached(i, j int) (Reached, bool) {
 	src, dst := n.nodes[i], n.nodes[j]
-	if i == j || !n.c.Sees(n.classes[i], n.classes[j]) && len(n.ssh) == 0 {
+	if i == j || !src.Approved || !dst.Approved || !n.c.Sees(n.classes[i], n.classes[j]) && len(n.ssh) == 0 {
 		return Reached{}, false
 	}
 	openings := n.c.Openings(src.Device, dst.Device)
@@ -132,6 +132,19 @@ func (n *Network) localUsers(i int) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// named reports whether a name is that of a tag or a person, who need not have a device.
+func (n *Network) named(name string) bool {
+	if strings.HasPrefix(name, "tag:") {
+		return n.pol.HasTag(name)
+	}
+	for _, login := range n.logins {
+		if strings.EqualFold(login, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // unknown says that a name means nothing.

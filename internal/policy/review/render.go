@@ -2,6 +2,8 @@ package review
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tailscale/hujson"
@@ -155,18 +157,34 @@ func cell(s string) string {
 	return strings.NewReplacer("|", "\\|", "<", "&lt;", ">", "&gt;", "\n", " ", "`", "'", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]", "&", "&amp;").Replace(s)
 }
 
+// What writes what may be done: ports and logins.
+func (r Reached) What() string {
+	var parts []string
+	for _, a := range r.Access {
+		parts = append(parts, a.String())
+	}
+	if len(r.SSH) > 0 {
+		parts = append(parts, "ssh as "+strings.Join(r.SSH, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Lines writes the lines of the policy that allow it.
+func (r Reached) Lines() string {
+	var parts []string
+	for _, rule := range r.Rules {
+		if line := strconv.Itoa(rule.Line); !slices.Contains(parts, line) {
+			parts = append(parts, line)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
 // ReachText writes what Reach or Who found, one line for each pair of devices.
 func ReachText(rs []Reached) string {
 	var sb strings.Builder
 	for _, r := range rs {
-		var parts []string
-		for _, a := range r.Access {
-			parts = append(parts, a.String())
-		}
-		if len(r.SSH) > 0 {
-			parts = append(parts, "ssh as "+strings.Join(r.SSH, ", "))
-		}
-		fmt.Fprintf(&sb, "%s -> %s (%s): %s\n", r.From, r.To, r.Owner, strings.Join(parts, "; "))
+		fmt.Fprintf(&sb, "%s -> %s (%s): %s\n", r.From, r.To, r.Owner, r.What())
 	}
 	return sb.String()
 }
