@@ -83,7 +83,7 @@ func policyCommand() *command {
 			{
 				name: "restore", args: "REV", least: 1, most: 1, short: "Put a policy of the history in force again.",
 				long:     "Its text is checked and becomes the newest revision, byte for byte; the history keeps\nall that there was.",
-				examples: []string{"policy restore 3", "policy diff <(selvage policy show 3)"},
+				examples: []string{"policy restore 3", "policy restore 3 --json"},
 				setup:    func(*flag.FlagSet) runFunc { return restorePolicy },
 			},
 			policySamplesCommand(),
@@ -123,6 +123,9 @@ func getPolicy(ctx context.Context, sh *shell, rev int64) error {
 	}
 	if p.Problem != "" {
 		fmt.Fprintf(sh.err, "A newer policy is not in force: %s\n", printable(p.Problem))
+	}
+	if p.TestsFail != "" {
+		fmt.Fprintf(sh.err, "The tests of the policy no longer hold: %s\n", printable(p.TestsFail))
 	}
 	return sh.show(p, func(w io.Writer) error {
 		_, err := io.WriteString(w, p.Text)

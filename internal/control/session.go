@@ -144,7 +144,7 @@ func (m *session) sendFull() error {
 	}
 	msg, peers := mapresp.Head(v, self)
 	msg.SSHPolicy = mapresp.SSH(v, self, m.host)
-	msg.DERPMap = m.s.derpMap(m.c.host, m.cap)
+	msg.DERPMap = m.relays(v)
 	now := m.s.now().UTC()
 	msg.ControlTime = &now
 	m.view, m.node = v, self
@@ -233,6 +233,11 @@ func (m *session) addOwn(v *netmap.View, self *netmap.Node, d netmap.Delta, msg 
 			msg.Node, kind = n, "self"
 		}
 	}
+	if d.Policy {
+		if derp := m.relays(v); replace(&m.sent.derp, jsonOf(derp)) {
+			msg.DERPMap, kind = derp, "relays"
+		}
+	}
 	if d.Settings || d.Self != nil {
 		cfg := mapresp.DNS(v, self)
 		if replace(&m.sent.dns, jsonOf(cfg)) {
@@ -258,9 +263,14 @@ func (m *session) sshRules(v *netmap.View, self *netmap.Node) *tailcfg.SSHPolicy
 	return p
 }
 
+// relays returns the relays for the client under the policy of a view.
+func (m *session) relays(v *netmap.View) *tailcfg.DERPMap {
+	return mapresp.Relays(v, m.s.derpMap(m.c.host, m.cap))
+}
+
 // sendRelays sends the relays if they are not those that the client has.
 func (m *session) sendRelays() (sent bool, err error) {
-	derp := m.s.derpMap(m.c.host, m.cap)
+	derp := m.relays(m.view)
 	if !replace(&m.sent.derp, jsonOf(derp)) {
 		return false, nil
 	}

@@ -3,6 +3,7 @@ package netmap
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"selvage"
 )
@@ -44,8 +45,24 @@ func (p *pool) free(n *selvage.Node) {
 }
 
 // find returns a free pair of addresses, the IPv6 one at the same offset as the
-// IPv4 one. It takes nothing.
-func (p *pool) find(s selvage.Settings) (v4, v6 netip.Addr, err error) {
+// IPv4 one. If the policy names pools for the device, it is from the first of them with
+// a free one, and otherwise from none of kept, the pools of others. It takes nothing.
+func (p *pool) find(s selvage.Settings, pools, kept []netip.Prefix) (v4, v6 netip.Addr, err error) {
+	for _, sub := range pools {
+		if !within(s.IPv4, sub) {
+			continue // of a range that the tailnet had before
+		}
+		first := offset(s.IPv4, sub.Addr())
+		for off := first; off-first < uint32(1)<<(32-sub.Bits()); off++ {
+			v4, v6 = at4(s.IPv4, off), at6(s.IPv6, off)
+			if off > 0 && p.usable(v4) && p.usable(v6) {
+				return v4, v6, nil
+			}
+		}
+	}
+	if len(pools) > 0 {
+		return v4, v6, selvage.Errorf(selvage.KindConflict, "no free address left in %v, which the policy has for this device (nodeAttrs, ipPool); remove devices or add a network there", pools)
+	}
 	hosts := uint32(1)<<(32-s.IPv4.Bits()) - 1 // the last one is broadcast
 	off := max(p.next, 1)
 	for range min(hosts, maxAddressTries) {
@@ -53,6 +70,10 @@ func (p *pool) find(s selvage.Settings) (v4, v6 netip.Addr, err error) {
 			off = 1
 		}
 		v4, v6 = at4(s.IPv4, off), at6(s.IPv6, off)
+		if i := slices.IndexFunc(kept, func(k netip.Prefix) bool { return k.Contains(v4) }); i >= 0 {
+			off = offset(s.IPv4, kept[i].Addr()) + uint32(1)<<(32-kept[i].Bits())
+			continue
+		}
 		if p.usable(v4) && p.usable(v6) {
 			return v4, v6, nil
 		}

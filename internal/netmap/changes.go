@@ -134,7 +134,9 @@ func (c *changes) inForce(v *View) *Policy {
 // compile returns the policy for the given people and address ranges.
 func (p *Policy) compile(users people, t *selvage.Tailnet, nodes trie[*Node]) *Policy {
 	c := *p
-	c.Compiled, c.rows = p.Parsed.Compile(users.persons(), nodeRanges(t, nodes)...), new(rows)
+	persons := users.persons()
+	c.Compiled, c.rows = p.Parsed.Compile(persons, nodeRanges(t, nodes)...), new(rows)
+	c.hasVia, c.Failing = c.HasVia(), p.Parsed.Test(persons)
 	return &c
 }
 
@@ -145,7 +147,7 @@ func sameRanges(a, b *selvage.Settings) bool { return a.IPv4 == b.IPv4 && a.IPv6
 func nodeRanges(t *selvage.Tailnet, nodes trie[*Node]) []netip.Prefix {
 	ranges := []netip.Prefix{t.Settings.IPv4, t.Settings.IPv6}
 	for n := range nodes.all {
-		for i, a := range n.Addresses() {
+		for i, a := range n.Node.Addresses() {
 			if !ranges[i].Contains(a) {
 				ranges = append(ranges, netip.PrefixFrom(a, a.BitLen()))
 			}

@@ -114,7 +114,7 @@ func (c *comparison) routesDiffer(a, b *Node) bool {
 	if len(a.Routes) == 0 && len(b.Routes) == 0 {
 		return false
 	}
-	if c.samePolicy && slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Primary, b.Primary) {
+	if c.samePolicy && slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Primary, b.Primary) && a.turn == b.turn {
 		return false
 	}
 	return !slices.Equal(c.last.RoutesFor(c.was, a), c.now.RoutesFor(c.is, b))
@@ -154,7 +154,7 @@ func (c *comparison) knows(id selvage.UserID) bool {
 // are the policy, the viewer's own class, addresses and routes, the tailnet's routes,
 // and the members of the classes that may reach it.
 func (c *comparison) filterDiffers() bool {
-	if !c.samePolicy || c.was.IPv4 != c.is.IPv4 || c.was.IPv6 != c.is.IPv6 || !slices.Equal(c.was.Routes, c.is.Routes) {
+	if !c.samePolicy || c.was.IPv4 != c.is.IPv4 || c.was.IPv6 != c.is.IPv6 || c.was.onlyV6 != c.is.onlyV6 || !slices.Equal(c.was.Routes, c.is.Routes) {
 		return true
 	}
 	if c.now.routesSeq != c.last.routesSeq && c.now.Policy.NeedsRoutes(c.is.Class) {
@@ -181,8 +181,9 @@ func (c *comparison) membersDiffer(feeds func(src, dst policy.Class) bool) bool 
 
 // AddressPrefixes returns the node's addresses as single-address prefixes.
 func (n *Node) AddressPrefixes() []netip.Prefix {
-	return []netip.Prefix{
-		netip.PrefixFrom(n.IPv4, n.IPv4.BitLen()),
-		netip.PrefixFrom(n.IPv6, n.IPv6.BitLen()),
+	var prefixes []netip.Prefix
+	for _, a := range n.Addresses() {
+		prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
 	}
+	return prefixes
 }

@@ -1,6 +1,7 @@
 package netmap
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -55,7 +56,7 @@ func (e *edit) put(rec *Node) {
 // derive works out what follows from the node's facts, given its last state.
 func (n *Node) derive(old *Node, p *Policy) {
 	if old != nil && old.Node == n.Node && old.Soft.Hostinfo == n.Soft.Hostinfo {
-		n.Routes, n.Class, n.shown = old.Routes, old.Class, old.shown
+		n.Routes, n.Class, n.onlyV6, n.shown = old.Routes, old.Class, old.onlyV6, old.shown
 		return
 	}
 	n.Routes = approvedRoutes(n)
@@ -63,11 +64,16 @@ func (n *Node) derive(old *Node, p *Policy) {
 	if old != nil && sameShown(old.shown, n.shown) {
 		n.shown = old.shown // so that comparing states is comparing pointers
 	}
-	if old != nil && old.Node == n.Node && slices.Equal(old.Routes, n.Routes) {
-		n.Class = old.Class
+	if old != nil && old.Node == n.Node && slices.Equal(old.Routes, n.Routes) && sameAttrs(old, n) {
+		n.Class, n.onlyV6 = old.Class, old.onlyV6
 		return
 	}
-	n.Class = p.Class(n.Device())
+	n.judge(p)
+}
+
+// sameAttrs reports whether two states of a node have the same posture.
+func sameAttrs(a, b *Node) bool {
+	return a.Soft.Hostinfo == b.Soft.Hostinfo || maps.Equal(policy.Reported(a.Soft.Hostinfo), policy.Reported(b.Soft.Hostinfo))
 }
 
 func (e *edit) set(rec *Node) {
@@ -82,11 +88,11 @@ func (e *edit) elect(id selvage.NodeID) {
 		return
 	}
 	won := e.n.routes.wonBy(cur)
-	if slices.Equal(cur.Primary, won) {
+	if slices.Equal(cur.Primary, won) && !e.v.Policy.hasVia {
 		return
 	}
 	rec := *cur
-	rec.Primary = won
+	rec.Primary, rec.turn = won, e.v.Seq
 	e.set(&rec)
 }
 
@@ -126,7 +132,7 @@ func (e *edit) reclass(p *Policy, before, classed trie[*Node]) {
 // classed returns a copy of the node with its class under the policy.
 func (p *Policy) classed(cur *Node) *Node {
 	rec := *cur
-	rec.Class = p.Class(rec.Device())
+	rec.judge(p)
 	return &rec
 }
 

@@ -11,6 +11,7 @@ import (
 	"selvage"
 	"selvage/internal/dns"
 	"selvage/internal/journal"
+	"selvage/internal/policy"
 )
 
 // Join is a device that has been admitted, by an auth key or by a person, and is to
@@ -207,17 +208,17 @@ func (tx *Tx) create(j Join, own owner) (*selvage.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	v4, v6, err := tx.n.finds.addresses.find(*tx.settings())
-	if err != nil {
-		return nil, err
-	}
 	n := &selvage.Node{
 		ID: selvage.NodeID(id), Tailnet: tx.n.id, StableID: selvage.NewStableID(),
 		Machine: j.Machine, Name: tx.freeName(0, hostname(j.Hostinfo)),
-		IPv4: v4, IPv6: v6, Created: tx.Now,
+		Created:  tx.Now,
 		Approved: own.preapproved || !tx.settings().DeviceApproval,
 	}
 	tx.admit(n, j, own)
+	pools := tx.v.Policy.IPPools(policy.Device{User: n.User, Tags: n.Tags})
+	if n.IPv4, n.IPv6, err = tx.n.finds.addresses.find(*tx.settings(), pools, tx.v.Policy.Parsed.IPPools()); err != nil {
+		return nil, err
+	}
 	n.ApprovedRoutes = withRoutes(n.ApprovedRoutes, tx.v.autoApproved(n, j.Hostinfo))
 	tx.PutNode(journal.NodeCreate, n)
 	tx.reports[n.ID] = func(s *selvage.Soft) { s.Cap, s.Hostinfo = j.Cap, hostinfoOrEmpty(j.Hostinfo) }

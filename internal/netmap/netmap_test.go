@@ -488,10 +488,6 @@ func TestBadInput(t *testing.T) {
 		{"user twice", second(n.CreateUser(ctx, local, "ALICE", "", selvage.RoleMember)), selvage.KindConflict, "alice"},
 		{"login with a space", second(n.CreateUser(ctx, local, "a b", "", selvage.RoleMember)), selvage.KindInvalid, "a b"},
 		{"last owner", n.UpdateUser(ctx, local, n.View().Owner().ID, func(u *selvage.User) { u.Role = selvage.RoleMember }), selvage.KindConflict, "only owner"},
-		{"policy with a relay map of its own", second(n.SetPolicy(ctx, local, `{"grants": [], "derpMap": {"Regions": {}}}`)), selvage.KindInvalid, "relay.maps"},
-		{"policy with a posture", second(n.SetPolicy(ctx, local, `{"postures": {"posture:new": ["node:os == 'linux'"]}, "grants": [{"src": ["*"], "dst": ["*"], "ip": ["*"], "srcPosture": ["posture:new"]}]}`)), selvage.KindInvalid, "srcPosture"},
-		{"policy with via", second(n.SetPolicy(ctx, local, `{"tagOwners": {"tag:r": []}, "grants": [{"src": ["*"], "dst": ["10.0.0.0/8"], "via": ["tag:r"], "ip": ["*"]}]}`)), selvage.KindInvalid, "via"},
-		{"policy that takes IPv4 away", second(n.SetPolicy(ctx, local, `{"grants": [], "disableIPv4": true}`)), selvage.KindInvalid, "disableIPv4"},
 		{"policy with an error", second(n.SetPolicy(ctx, local, `{"acls": [`)), selvage.KindInvalid, "policy:"},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantError(t, c.err, c.kind, c.word) })

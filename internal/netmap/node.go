@@ -31,6 +31,11 @@ type Node struct {
 	// shown is PeerHostinfo of the last report; states in which it is the same have
 	// the same pointer.
 	shown *tailcfg.Hostinfo
+	// onlyV6 is set if the policy takes the device's IPv4 address away.
+	onlyV6 bool
+	// turn is the seq of the view in which it last changed who may serve one of the
+	// node's routes, if the policy has rules with via.
+	turn uint64
 	// asks is set while the device asks for tags that Settle has not seen.
 	asks bool
 }
@@ -68,8 +73,30 @@ func (n *Node) takesPart() bool { return n.Approved }
 func (n *Node) Device() policy.Device {
 	return policy.Device{
 		Node: n.ID, User: n.User, Tags: n.Tags,
-		Addrs: n.Addresses(), Routes: n.Routes,
+		Addrs: n.Addresses(), Routes: n.Routes, Attrs: policy.Reported(n.Soft.Hostinfo),
 	}
+}
+
+// Addresses returns the node's addresses that are in use.
+func (n *Node) Addresses() []netip.Addr {
+	if n.onlyV6 {
+		return []netip.Addr{n.IPv6}
+	}
+	return n.Node.Addresses()
+}
+
+// attrDisableIPv4 is the node attribute that takes a device's IPv4 address away.
+const attrDisableIPv4 = "disable-ipv4"
+
+// judge works out what the policy sees in the node.
+func (n *Node) judge(p *Policy) {
+	n.onlyV6 = false
+	if p.Parsed.DisableIPv4() {
+		n.onlyV6 = true
+	} else if _, ok := p.CapMap(n.Device())[attrDisableIPv4]; ok {
+		n.onlyV6 = true
+	}
+	n.Class = p.Class(n.Device())
 }
 
 // changed says in which parts a and b, two states of one node, differ for a client
@@ -94,7 +121,7 @@ func changed(a, b *Node) Part {
 	if a.Soft != b.Soft {
 		p |= changedSoft(a.Soft, b.Soft)
 	}
-	if a.shown != b.shown {
+	if a.shown != b.shown || a.onlyV6 != b.onlyV6 {
 		p |= PartWhole
 	}
 	if a.Online != b.Online {

@@ -1,6 +1,7 @@
 package netmap
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -22,7 +23,8 @@ func newElection() election {
 	}
 }
 
-// update takes in a node's change and returns the nodes that won or lost a route.
+// update takes in a node's change and returns the nodes that won or lost a route, and
+// those whose part in a route may differ for some viewers.
 func (el *election) update(old, now *Node) []selvage.NodeID {
 	var affected []selvage.NodeID
 	if old != nil {
@@ -30,6 +32,7 @@ func (el *election) update(old, now *Node) []selvage.NodeID {
 			if now == nil || !slices.Contains(now.Routes, r) {
 				delete(el.candidates[r], old.ID)
 				affected = append(affected, el.elect(r)...)
+				affected = append(affected, el.offering(r)...)
 			}
 		}
 	}
@@ -44,13 +47,19 @@ func (el *election) update(old, now *Node) []selvage.NodeID {
 			el.candidates[r] = map[selvage.NodeID]bool{}
 		}
 		was, known := el.candidates[r][now.ID]
-		if known && was == now.healthy() {
+		if known && was == now.healthy() && (old == nil || old.Class == now.Class) {
 			continue
 		}
 		el.candidates[r][now.ID] = now.healthy()
 		affected = append(affected, el.elect(r)...)
+		affected = append(affected, el.offering(r)...)
 	}
 	return affected
+}
+
+// offering returns the candidates for a route.
+func (el *election) offering(r netip.Prefix) []selvage.NodeID {
+	return slices.Sorted(maps.Keys(el.candidates[r]))
 }
 
 // elect chooses who serves r: who serves it now if healthy, else the healthy

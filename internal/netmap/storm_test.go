@@ -36,12 +36,13 @@ type peer struct {
 	Online    bool
 	Hostname  string
 	Routes    []netip.Prefix
+	Addresses string
 }
 
 func peerOf(v *netmap.View, viewer, n *netmap.Node) peer {
 	return peer{
 		n.Name, n.Tags, n.User, n.Key.String(), n.KeyExpiry, n.Soft.Endpoints, n.Soft.HomeDERP, n.Soft.Disco.String(),
-		n.Soft.Cap, n.Online, n.Soft.Hostinfo.Hostname, v.RoutesFor(viewer, n),
+		n.Soft.Cap, n.Online, n.Soft.Hostinfo.Hostname, v.RoutesFor(viewer, n), fmt.Sprint(n.Addresses()),
 	}
 }
 
@@ -209,6 +210,11 @@ var stormPolicies = []string{
 	`{"tagOwners": {"tag:a": ["u1"], "tag:b": ["tag:a"]}, "autoApprovers": {"routes": {"10.0.0.0/8": ["autogroup:member", "tag:a"]}}, "grants": [{"src": ["*"], "dst": ["*"], "ip": ["*"]}]}`,
 	`{"tagOwners": {"tag:a": [], "tag:b": []}, "grants": [{"src": ["autogroup:member"], "dst": ["autogroup:self"], "ip": ["*"]}, {"src": ["u1"], "dst": ["tag:a", "10.1.0.0/16"], "ip": ["22"]}]}`,
 	`{"tagOwners": {"tag:a": [], "tag:b": []}, "acls": [{"action": "accept", "src": ["tag:a"], "dst": ["tag:b:443"]}]}`,
+	`{"tagOwners": {"tag:a": [], "tag:b": []}, "postures": {"posture:mac": ["node:os == 'macos'"]}, "grants": [{"src": ["autogroup:member"], "dst": ["*"], "ip": ["22"], "srcPosture": ["posture:mac"]}]}`,
+	`{"tagOwners": {"tag:a": [], "tag:b": []}, "nodeAttrs": [{"target": ["tag:b"], "attr": ["disable-ipv4"]}], "grants": [
+		{"src": ["*"], "dst": ["*"], "ip": ["80"]},
+		{"src": ["u1"], "dst": ["10.1.0.0/16", "autogroup:internet"], "via": ["tag:a"], "ip": ["*"]},
+		{"src": ["u2"], "dst": ["10.0.0.0/8"], "via": ["tag:b"], "ip": ["*"]}]}`,
 }
 
 var stormRoutes = []netip.Prefix{
@@ -228,7 +234,7 @@ func someOf[T any](r *rand.Rand, all []T) []T {
 func (s *storm) join(ctx context.Context, r *rand.Rand) error {
 	j := netmap.Join{
 		Machine: key.NewMachine().Public(), Key: key.NewNode().Public(), Cap: 130 + tailcfg.CapabilityVersion(r.IntN(3)),
-		Hostinfo:  &tailcfg.Hostinfo{OS: "linux", Hostname: fmt.Sprint("host", r.IntN(5)), RoutableIPs: someOf(r, stormRoutes)},
+		Hostinfo:  &tailcfg.Hostinfo{OS: []string{"linux", "macOS"}[r.IntN(2)], Hostname: fmt.Sprint("host", r.IntN(5)), RoutableIPs: someOf(r, stormRoutes)},
 		Ephemeral: r.IntN(4) == 0,
 	}
 	switch again := pick(s, r, &s.joins); {
@@ -275,7 +281,7 @@ func (s *storm) report(r *rand.Rand) error {
 		soft.Endpoints = []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(9))}), 1)}
 		soft.HomeDERP = r.IntN(3)
 		if r.IntN(3) == 0 {
-			soft.Hostinfo = &tailcfg.Hostinfo{OS: "linux", Hostname: fmt.Sprint("host", r.IntN(5)), RoutableIPs: someOf(r, stormRoutes), RequestTags: someOf(r, []string{"tag:a"})}
+			soft.Hostinfo = &tailcfg.Hostinfo{OS: []string{"linux", "macOS"}[r.IntN(2)], Hostname: fmt.Sprint("host", r.IntN(5)), RoutableIPs: someOf(r, stormRoutes), RequestTags: someOf(r, []string{"tag:a"})}
 		}
 	})
 	if err != nil {

@@ -231,9 +231,6 @@ func (tx *Tx) PutPolicy(text string) (*Policy, error) {
 	if err := parsed.Test(users.persons()); err != nil {
 		return nil, selvage.Errorf(selvage.KindInvalid, "%w", err)
 	}
-	if err := checkApplied(parsed); err != nil {
-		return nil, err
-	}
 	rev := &selvage.PolicyRevision{Tailnet: tx.n.id, Rev: 1, Text: text, Created: tx.Now, Author: actorName(tx.Actor)}
 	var old any
 	if newest != nil {
@@ -246,26 +243,6 @@ func (tx *Tx) PutPolicy(text string) (*Policy, error) {
 	tx.policy = p.compile(users, tx.v.Tailnet, tx.v.nodes)
 	tx.Log(journal.PolicySet, "policy", old, rev)
 	return tx.policy, nil
-}
-
-// checkApplied refuses settings of a policy that the language has and that would not be
-// acted on: who writes them must not believe that they are.
-func checkApplied(p *policy.Policy) error {
-	switch {
-	case p.DERPMap() != nil:
-		return selvage.Errorf(selvage.KindInvalid, "\"derpMap\" in the policy is not applied here; put the map into a file and name it in relay.maps of the server's configuration")
-	case p.DisableIPv4():
-		return selvage.Errorf(selvage.KindInvalid, "\"disableIPv4\" is not applied here: every device has an IPv4 address; take it out of the policy")
-	}
-	for _, r := range slices.Concat(p.Rules(), p.SSHRules()) {
-		switch {
-		case len(r.Posture) > 0:
-			return selvage.Errorf(selvage.KindInvalid, "policy:%d:%d: rules with postures are not applied here, since what devices report of themselves is not yet judged; take srcPosture out", r.Line, r.Col)
-		case len(r.Via) > 0:
-			return selvage.Errorf(selvage.KindInvalid, "policy:%d:%d: rules with \"via\" are not applied here, since every device uses the router in charge; take via out", r.Line, r.Col)
-		}
-	}
-	return nil
 }
 
 // write stores all that is staged.

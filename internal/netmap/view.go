@@ -40,14 +40,16 @@ type View struct {
 	routesSeq uint64
 
 	// What follows is worked out when it is first asked for.
-	addrsOnce  sync.Once
-	addrs      map[policy.Class][]netip.Addr
-	routesOnce sync.Once
-	subnets    []netip.Prefix
-	reviewOnce sync.Once
-	review     *review.Network
-	ownersOnce sync.Once
-	owned      map[selvage.UserID][]*Node
+	addrsOnce   sync.Once
+	addrs       map[policy.Class][]netip.Addr
+	routesOnce  sync.Once
+	subnets     []netip.Prefix
+	reviewOnce  sync.Once
+	review      *review.Network
+	serversOnce sync.Once
+	servers     map[netip.Prefix][]*Node
+	ownersOnce  sync.Once
+	owned       map[selvage.UserID][]*Node
 }
 
 // Policy is the policy in force and where it came from.
@@ -60,6 +62,11 @@ type Policy struct {
 	// Problem says why a newer revision than Rev is not in force; nil if Rev is the newest.
 	Problem error
 
+	// Failing says which of the policy's tests no longer hold, since somebody left or
+	// has another role; nil if all do. The policy stays in force.
+	Failing error
+
+	hasVia bool  // of Compiled
 	newest int64 // the newest revision's number, 0 if there is none
 	rows   *rows // of Compiled
 }
@@ -151,31 +158,13 @@ func (v *View) sight(viewer *Node) func(peer *Node) bool {
 	}
 }
 
-// RoutesFor returns those routes that viewer may send into through peer: subnet
-// routes that peer serves now, and exit routes.
-func (v *View) RoutesFor(viewer, peer *Node) []netip.Prefix {
-	if len(peer.Routes) == 0 {
-		return nil
-	}
-	var routes []netip.Prefix
-	for _, r := range peer.Routes {
-		if !selvage.IsExitRoute(r) && !slices.Contains(peer.Primary, r) {
-			continue
-		}
-		if v.Policy.UsesRoute(viewer.Class, r) {
-			routes = append(routes, r)
-		}
-	}
-	return routes
-}
-
 // membersOf returns the addresses of the members of a class, by node ID.
 func (v *View) membersOf(c policy.Class) []netip.Addr {
 	v.addrsOnce.Do(func() {
 		v.addrs = map[policy.Class][]netip.Addr{}
 		for n := range v.nodes.all {
 			if n.takesPart() {
-				v.addrs[n.Class] = append(v.addrs[n.Class], n.IPv4, n.IPv6)
+				v.addrs[n.Class] = append(v.addrs[n.Class], n.Addresses()...)
 			}
 		}
 	})

@@ -163,11 +163,11 @@ func (w *Watch) wakeUp() {
 // peersCare reports whether any peer may have to be told of the change.
 func peersCare(old, now *Node) bool {
 	return old.Class != now.Class || changed(old, now) != 0 ||
-		!slices.Equal(old.Routes, now.Routes) || !slices.Equal(old.Primary, now.Primary)
+		!slices.Equal(old.Routes, now.Routes) || !slices.Equal(old.Primary, now.Primary) || old.turn != now.turn
 }
 
 // selfCares reports whether the node itself may have to be told of the change.
 func selfCares(old, now *Node) bool {
-	return old.Node != now.Node || old.Class != now.Class || old.Expired != now.Expired ||
+	return old.Node != now.Node || old.Class != now.Class || old.onlyV6 != now.onlyV6 || old.Expired != now.Expired ||
 		!slices.Equal(old.Routes, now.Routes) || !slices.Equal(old.Primary, now.Primary)
 }

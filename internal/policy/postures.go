@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tailscale/hujson"
+	"tailscale.com/tailcfg"
 
 	"selvage/internal/policy/posture"
 	"selvage/internal/policy/source"
@@ -129,6 +130,10 @@ func (c *Compiled) isSource(src []selector, defs []*postureDef, d Device) bool {
 	d.Routes = nil
 	return c.anyMatches(src, d) && holds(defs, d.Attrs)
 }
+
+// Reported returns the posture attributes that follow from what a device says of itself,
+// for [Device.Attrs], or nil if it has said nothing.
+func Reported(h *tailcfg.Hostinfo) map[string]any { return posture.Reported(h) }
 
 // Postures returns the names of the postures that hold for the device, sorted.
 func (c *Compiled) Postures(d Device) []string {

@@ -152,6 +152,15 @@ func (c *Compiled) IPPools(d Device) []netip.Prefix {
 	return nil
 }
 
+// IPPools returns all networks that some device's IPv4 address is to be taken from.
+func (pol *Policy) IPPools() []netip.Prefix {
+	var out []netip.Prefix
+	for _, a := range pol.attrs {
+		out = append(out, a.pool...)
+	}
+	return out
+}
+
 // refuseApps keeps the place of the section of web apps, which are reached by way of
 // the server's web edge.
 func (p *parser) refuseApps(v *hujson.Value) {

@@ -54,6 +54,12 @@ func (c *Compiled) isTarget(ru *rule, s selector, d Device) bool {
 	return c.anyMatches(ru.via, d) && c.matches(s, Device{Routes: d.Routes})
 }
 
+// HasVia reports whether some rule says by which routers it is carried. If none does,
+// every device uses the primary router of a route.
+func (c *Compiled) HasVia() bool {
+	return slices.ContainsFunc(c.rules, func(ru compiledRule) bool { return ru.viaSet >= 0 })
+}
+
 // Carrier returns which of the routers carries a route for devices of the class
 // viewer: an index into routers, or -1 if none does. routers are the classes of
 // those that serve the route at the moment, in the order in which they are preferred

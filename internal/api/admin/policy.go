@@ -50,6 +50,9 @@ func (r *request) policyOf(v *netmap.View) Policy {
 	if v.Policy.Problem != nil {
 		j.Problem = v.Policy.Problem.Error()
 	}
+	if v.Policy.Failing != nil {
+		j.TestsFail = v.Policy.Failing.Error()
+	}
 	if w := v.Policy.Parsed.Warnings(); len(w) > 0 {
 		j.Warnings = problems(w)
 	}

@@ -55,7 +55,8 @@ type Status struct {
 	Keys int `json:"keys"`
 	// PolicyRevision is the one in force; 0 is the default policy.
 	PolicyRevision int64 `json:"policyRevision"`
-	// PolicyProblem says why a newer policy is not in force.
+	// PolicyProblem says why a newer policy is not in force, or which tests of the one in
+	// force no longer hold.
 	PolicyProblem string `json:"policyProblem,omitempty"`
 }
 
@@ -328,8 +329,10 @@ type Policy struct {
 	Author   string    `json:"author,omitempty"`
 	ETag     string    `json:"etag"`
 	// Problem says why a newer policy is not in force.
-	Problem  string    `json:"problem,omitempty"`
-	Warnings []Problem `json:"warnings,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	// TestsFail says which tests of the policy in force no longer hold.
+	TestsFail string    `json:"testsFail,omitempty"`
+	Warnings  []Problem `json:"warnings,omitempty"`
 }
 
 // PolicyText is the body of PUT /policy, whose If-Match header may name the policy

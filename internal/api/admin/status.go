@@ -33,8 +33,11 @@ func getStatus(r *request) (any, error) {
 	if rev := v.Policy.Rev; rev != nil {
 		j.PolicyRevision = rev.Rev
 	}
-	if v.Policy.Problem != nil {
+	switch {
+	case v.Policy.Problem != nil:
 		j.PolicyProblem = v.Policy.Problem.Error()
+	case v.Policy.Failing != nil:
+		j.PolicyProblem = "it is in force, but its tests no longer hold: " + v.Policy.Failing.Error()
 	}
 	if r.s.opts.Status != nil {
 		j.Server = r.s.opts.Status(r.Context())

@@ -143,6 +143,12 @@ var policies = []string{
 	`{"groups": {"group:a": ["u0", "u1"]}, "tagOwners": {"tag:s": ["group:a"], "tag:t": []},
 	  "acls": [{"action": "accept", "src": ["group:a"], "dst": ["tag:s:22"]}, {"action": "accept", "src": ["tag:s"], "dst": ["tag:t:*", "10.0.0.0/8:80"]}]}`,
 	`{"tagOwners": {"tag:s": [], "tag:t": []}, "grants": [{"src": ["tag:t"], "dst": ["*"], "ip": ["tcp:443"]}]}`,
+	`{"tagOwners": {"tag:s": [], "tag:t": []}, "postures": {"posture:mac": ["node:os == 'macos'"]},
+	  "grants": [{"src": ["autogroup:member", "tag:t"], "dst": ["*"], "ip": ["22"], "srcPosture": ["posture:mac"]}]}`,
+	`{"tagOwners": {"tag:s": [], "tag:t": []}, "nodeAttrs": [{"target": ["tag:t"], "attr": ["disable-ipv4"]}],
+	  "grants": [{"src": ["*"], "dst": ["*"], "ip": ["80"]},
+	    {"src": ["u0"], "dst": ["10.0.0.0/8", "autogroup:internet"], "via": ["tag:s"], "ip": ["*"]},
+	    {"src": ["u1", "tag:t"], "dst": ["10.0.0.0/8"], "via": ["tag:t"], "ip": ["*"]}]}`,
 	`{}`,
 }
 
@@ -193,7 +199,7 @@ func (w *world) change(t *rapid.T) error {
 		return err
 	case 3:
 		_, err := w.net.Report(id, func(s *selvage.Soft) {
-			s.Hostinfo = &tailcfg.Hostinfo{OS: "linux", Hostname: fmt.Sprint("h", w.seq%4), RoutableIPs: drawRoutes(t)}
+			s.Hostinfo = &tailcfg.Hostinfo{OS: rapid.SampledFrom([]string{"linux", "macOS"}).Draw(t, "os"), Hostname: fmt.Sprint("h", w.seq%4), RoutableIPs: drawRoutes(t)}
 			s.Disco = key.NewDisco().Public()
 		})
 		return err

@@ -2,6 +2,7 @@ package mapresp
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -74,6 +75,29 @@ func DNS(v *netmap.View, self *netmap.Node) *tailcfg.DNSConfig {
 		return &tailcfg.DNSConfig{}
 	}
 	return dns.Config(v.Tailnet.Settings)
+}
+
+// Relays returns the relays of a tailnet: those of the server, with what the policy adds
+// and takes out.
+func Relays(v *netmap.View, server *tailcfg.DERPMap) *tailcfg.DERPMap {
+	own := v.Policy.Parsed.DERPMap()
+	if own == nil || server == nil {
+		return server
+	}
+	m := *server
+	m.OmitDefaultRegions = m.OmitDefaultRegions || own.OmitDefaultRegions
+	m.Regions = map[int]*tailcfg.DERPRegion{}
+	if !own.OmitDefaultRegions {
+		maps.Copy(m.Regions, server.Regions)
+	}
+	for id, r := range own.Regions {
+		if r == nil {
+			delete(m.Regions, id)
+		} else {
+			m.Regions[id] = r
+		}
+	}
+	return &m
 }
 
 // Filter returns a node's packet filter. An empty list admits nothing; it is not
