@@ -33,9 +33,13 @@ var scenes = map[string]func(s *stage){
 		s.join("laptop", "--user", "ann@example.com")
 		s.join("db")
 	},
-	"docs/users.md":  func(s *stage) { s.people(); s.join("laptop", "--user", "ann@example.com") },
-	"docs/dns.md":    func(s *stage) { s.join("laptop") },
-	"docs/policy.md": func(s *stage) { s.policy(); s.selvage("user", "create", "ann@example.com") },
+	"docs/users.md": func(s *stage) { s.people(); s.join("laptop", "--user", "ann@example.com") },
+	"docs/dns.md":   func(s *stage) { s.join("laptop") },
+	"docs/policy.md": func(s *stage) {
+		s.people()
+		s.join("laptop", "--user", "ann@example.com")
+		s.join("db", "--tag", "tag:server")
+	},
 	"docs/break-glass.md": func(s *stage) {
 		s.people()
 		s.join("laptop")
