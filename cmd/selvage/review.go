@@ -148,7 +148,7 @@ func (sh *shell) showReached(list []review.Reached, none string) error {
 func policyRulesCommand() *command {
 	return &command{
 		name: "rules", args: "NODE", least: 1, most: 1, short: "Show the rules in force on a device.",
-		long:     "In words, or with --raw as its client gets them.",
+		long:     "In words, or with --raw the packet filter and SSH rules, with addresses.",
 		examples: []string{"policy rules web", "policy rules web --raw"},
 		complete: []completion{completeNode},
 		setup: func(fs *flag.FlagSet) runFunc {

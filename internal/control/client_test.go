@@ -26,6 +26,10 @@ var clientPolicies = []string{
 	  "nodeAttrs": [{"target": ["tag:s"], "attr": ["custom:s"]}],
 	  "ssh": [{"action": "check", "src": ["autogroup:member"], "dst": ["tag:s"], "users": ["autogroup:nonroot"]}]}`,
 	`{"tagOwners": {"tag:s": ["autogroup:admin"], "tag:t": ["autogroup:admin"]}, "grants": []}`,
+	`{"tagOwners": {"tag:s": [], "tag:t": []}, "derpMap": {"Regions": {"950": {"RegionID": 950, "RegionCode": "own", "Nodes": [{"Name": "a", "RegionID": 950, "HostName": "a.test"}]}}},
+	  "grants": [{"src": ["autogroup:member", "tag:s"], "dst": ["*"], "ip": ["*"]}, {"src": ["tag:t"], "dst": ["autogroup:member"], "ip": ["22"]}]}`,
+	`{"tagOwners": {"tag:s": [], "tag:t": []}, "nodeAttrs": [{"target": ["tag:t"], "attr": ["disable-ipv4"]}],
+	  "grants": [{"src": ["autogroup:member"], "dst": ["*"], "ip": ["*"]}, {"src": ["autogroup:member"], "dst": ["10.1.0.0/16"], "via": ["tag:s"], "ip": ["*"]}]}`,
 }
 
 // mesh is a tailnet under random changes, and the clients that follow it.
@@ -41,7 +45,7 @@ type mesh struct {
 const followed = 3
 
 func newMesh(t *testing.T, r *rand.Rand) *mesh {
-	m := &mesh{s: controltest.New(t, controltest.Options{}), rand: r}
+	m := &mesh{s: controltest.New(t, controltest.Options{CompactFrom: 8}), rand: r}
 	m.s.Policy(clientPolicies[0])
 	for i := range 3 {
 		m.users = append(m.users, m.s.User(fmt.Sprint("u", i), selvage.RoleMember))

@@ -40,9 +40,10 @@ type groupKey struct {
 
 // group is some peers, compressed, and all that they were made from.
 type group struct {
-	policy *netmap.Policy
-	domain string
-	peers  []*netmap.Node
+	policy  *netmap.Policy
+	domain  string
+	compact bool // as of netmap.View.Compact
+	peers   []*netmap.Node
 
 	once  sync.Once
 	frame []byte
@@ -76,8 +77,8 @@ func (g *groups) frame(v *netmap.View, viewer *netmap.Node, peers []*netmap.Node
 	k := groupKey{v.Tailnet.ID, viewer.Class, peers[0].ID / groupSpan}
 	g.mu.Lock()
 	e := g.byKey[k]
-	if e == nil || e.policy != v.Policy || e.domain != v.Domain() || !slices.Equal(e.peers, peers) {
-		e = &group{policy: v.Policy, domain: v.Domain(), peers: peers}
+	if e == nil || e.policy != v.Policy || e.domain != v.Domain() || e.compact != v.Compact() || !slices.Equal(e.peers, peers) {
+		e = &group{policy: v.Policy, domain: v.Domain(), compact: v.Compact(), peers: peers}
 		if !spans(peers, viewer.ID) {
 			g.byKey[k] = e
 		}

@@ -59,9 +59,10 @@ type session struct {
 // sent is the JSON of those things that a message has only if they changed: most of
 // them make a client rebuild everything.
 type sent struct {
-	self, dns, filter, ssh, derp []byte
-	domain                       string
-	debug                        bool
+	self, dns, ssh, derp []byte
+	filter               map[string][]byte // by chunk
+	domain               string
+	debug                bool
 }
 
 func (s *Server) newSession(w http.ResponseWriter, r *http.Request, net *netmap.Net, id selvage.NodeID, req *tailcfg.MapRequest) *session {
@@ -149,7 +150,7 @@ func (m *session) sendFull() error {
 	msg.ControlTime = &now
 	m.view, m.node = v, self
 	m.sent = sent{
-		self: selfJSON(msg.Node), dns: jsonOf(msg.DNSConfig), filter: jsonOf(msg.PacketFilters),
+		self: selfJSON(msg.Node), dns: jsonOf(msg.DNSConfig), filter: chunksJSON(msg.PacketFilters),
 		derp: jsonOf(msg.DERPMap), domain: msg.Domain, debug: msg.Debug != nil,
 	}
 	if msg.SSHPolicy != nil {
@@ -217,8 +218,7 @@ func (m *session) sendDelta() (sent bool, err error) {
 // It returns a name for the metrics, or "" if there was nothing to add.
 func (m *session) addOwn(v *netmap.View, self *netmap.Node, d netmap.Delta, msg *tailcfg.MapResponse) (kind string) {
 	if d.Filter {
-		chunks := mapresp.Filter(v, self)
-		if replace(&m.sent.filter, jsonOf(chunks)) {
+		if chunks := m.filterChunks(mapresp.Filter(v, self)); len(chunks) > 0 {
 			msg.PacketFilters, kind = chunks, "filter"
 		}
 	}
@@ -251,6 +251,33 @@ func (m *session) addOwn(v *netmap.View, self *netmap.Node, d netmap.Delta, msg 
 		}
 	}
 	return kind
+}
+
+// filterChunks returns those chunks of a packet filter that differ from what was sent; nil
+// takes a chunk away.
+func (m *session) filterChunks(filter map[string][]tailcfg.FilterRule) map[string][]tailcfg.FilterRule {
+	now, differing := chunksJSON(filter), map[string][]tailcfg.FilterRule{}
+	for name, text := range now {
+		if !bytes.Equal(text, m.sent.filter[name]) {
+			differing[name] = filter[name]
+		}
+	}
+	for name := range m.sent.filter {
+		if _, still := now[name]; !still {
+			differing[name] = nil
+		}
+	}
+	m.sent.filter = now
+	return differing
+}
+
+// chunksJSON is the JSON of each chunk of a filter.
+func chunksJSON(filter map[string][]tailcfg.FilterRule) map[string][]byte {
+	out := make(map[string][]byte, len(filter))
+	for name, rules := range filter {
+		out[name] = jsonOf(rules)
+	}
+	return out
 }
 
 // sshRules returns the SSH rules to compare with those that were sent: none at all

@@ -47,7 +47,7 @@ func (v *View) Since(last *View, viewer *Node) Delta {
 		return Delta{Gone: true}
 	}
 	c := comparison{last: last, now: v, was: was, is: is, renamed: v.Domain() != last.Domain()}
-	c.samePolicy = v.Policy == last.Policy && was.Class == is.Class && was.takesPart() == is.takesPart()
+	c.samePolicy = v.Policy == last.Policy && was.Class == is.Class && was.takesPart() == is.takesPart() && v.compact == last.compact
 	c.d = Delta{
 		Settings: v.Tailnet != last.Tailnet,
 		Policy:   v.Policy != last.Policy,
@@ -72,7 +72,9 @@ type comparison struct {
 	renamed bool
 	// saw and sees are the viewer's sight before and now.
 	saw, sees func(*Node) bool
-	d         Delta
+	// caps remembers capsDiffer, by the classes of a peer before and now.
+	caps map[[2]policy.Class]bool
+	d    Delta
 }
 
 // peers looks at the nodes that changed, or at all if what the viewer may see
@@ -97,7 +99,7 @@ func (c *comparison) peer(a, b *Node) {
 	case saw && !sees:
 		c.d.Removed = append(c.d.Removed, a.ID)
 	case !sees:
-	case !saw, c.renamed, c.routesDiffer(a, b):
+	case !saw, c.renamed, c.routesDiffer(a, b), c.capsDiffer(a, b):
 		c.d.Whole = append(c.d.Whole, b)
 	default:
 		if p := changed(a, b); p&PartWhole != 0 {
@@ -154,13 +156,14 @@ func (c *comparison) knows(id selvage.UserID) bool {
 // are the policy, the viewer's own class, addresses and routes, the tailnet's routes,
 // and the members of the classes that may reach it.
 func (c *comparison) filterDiffers() bool {
-	if !c.samePolicy || c.was.IPv4 != c.is.IPv4 || c.was.IPv6 != c.is.IPv6 || c.was.onlyV6 != c.is.onlyV6 || !slices.Equal(c.was.Routes, c.is.Routes) {
+	if !c.samePolicy || c.was.IPv4 != c.is.IPv4 || c.was.IPv6 != c.is.IPv6 || c.was.onlyV6 != c.is.onlyV6 || !slices.Equal(c.was.Routes, c.is.Routes) ||
+		c.was.offersMore() != c.is.offersMore() {
 		return true
 	}
 	if c.now.routesSeq != c.last.routesSeq && c.now.Policy.NeedsRoutes(c.is.Class) {
 		return true
 	}
-	return c.membersDiffer(c.now.Policy.Feeds)
+	return c.membersDiffer(c.feeds())
 }
 
 // sshDiffers reports whether the viewer's SSH rules may differ: their inputs are the

@@ -28,7 +28,7 @@ func (n *Net) edit() *edit {
 	return &edit{n: n, old: old, v: &View{
 		Seq: old.Seq + 1, Tailnet: old.Tailnet, Policy: old.Policy,
 		nodes: old.nodes, users: old.users, keys: old.keys, members: old.members,
-		routesSeq: old.routesSeq, superseded: make(chan struct{}),
+		count: old.count, compact: old.compact, routesSeq: old.routesSeq, superseded: make(chan struct{}),
 	}}
 }
 
@@ -38,6 +38,9 @@ func (e *edit) put(rec *Node) {
 	old := e.v.Node(rec.ID)
 	rec.derive(old, e.v.Policy)
 	e.set(rec)
+	if old == nil {
+		e.v.count++
+	}
 	if old == nil || old.Class != rec.Class || old.takesPart() != rec.takesPart() {
 		if old != nil {
 			e.membership(old.Class)
@@ -99,6 +102,7 @@ func (e *edit) elect(id selvage.NodeID) {
 // remove takes a node out.
 func (e *edit) remove(old *Node) {
 	e.v.nodes = e.v.nodes.set(uint64(old.ID), nil)
+	e.v.count--
 	e.dirty = append(e.dirty, old.ID)
 	e.membership(old.Class)
 	if len(old.Routes) > 0 {
@@ -140,6 +144,9 @@ func (p *Policy) classed(cur *Node) *Node {
 func (e *edit) publish() {
 	if len(e.dirty) == 0 && !e.wide && !e.quiet {
 		return
+	}
+	if compact := e.n.hub.compactAt(e.v.count, e.old.compact); compact != e.v.compact {
+		e.v.compact, e.wide = compact, true
 	}
 	e.v.Published = e.n.hub.now()
 	slices.Sort(e.dirty)

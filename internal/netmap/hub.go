@@ -40,6 +40,9 @@ type Options struct {
 	Now func() time.Time
 	// BaseDomain is the suffix under which new tailnets get their domains.
 	BaseDomain string
+	// CompactFrom is from how many devices on packet filters name their sources by
+	// capability; 0 is DefaultCompactFrom.
+	CompactFrom int
 }
 
 // Hub holds all tailnets of the server. It is safe for concurrent use.
@@ -48,6 +51,7 @@ type Hub struct {
 	log        *slog.Logger
 	now        func() time.Time
 	baseDomain string
+	compact    int // see Options.CompactFrom
 	started    time.Time
 	serverSeq  int64 // of the server's own journal, as far as follow has read it
 
@@ -70,8 +74,9 @@ const DefaultTailnet = "home"
 func Open(ctx context.Context, o Options) (*Hub, error) {
 	h := &Hub{
 		db: o.DB, log: o.Logger, now: o.Now, baseDomain: cmp.Or(o.BaseDomain, "selvage.internal"),
-		nets:  map[selvage.TailnetID]*Net{},
-		byKey: map[key.NodePublic]keyRef{},
+		compact: cmp.Or(o.CompactFrom, DefaultCompactFrom),
+		nets:    map[selvage.TailnetID]*Net{},
+		byKey:   map[key.NodePublic]keyRef{},
 	}
 	if h.now == nil {
 		h.now = time.Now

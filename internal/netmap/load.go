@@ -132,7 +132,9 @@ func (n *Net) read(tx *store.Tx) error {
 			rec.Soft = newSoft()
 		}
 		v.nodes = v.nodes.set(uint64(node.ID), rec)
+		v.count++
 	}
+	v.compact = n.hub.compactAt(v.count, false)
 	v.Policy = p.compile(v.users, s.tailnet, v.nodes)
 	n.routes = newElection()
 	for rec := range v.nodes.all { // not shared yet

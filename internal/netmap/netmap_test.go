@@ -44,9 +44,12 @@ func (c *clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// compactFrom makes tailnets of tests change the form of their filters now and then.
+const compactFrom = 10
+
 func open(t *testing.T, db *store.DB, c *clock) (*netmap.Hub, *netmap.Net) {
 	t.Helper()
-	hub, err := netmap.Open(t.Context(), netmap.Options{DB: db, Logger: slog.New(slog.DiscardHandler), Now: c.Now})
+	hub, err := netmap.Open(t.Context(), netmap.Options{DB: db, Logger: slog.New(slog.DiscardHandler), Now: c.Now, CompactFrom: compactFrom})
 	if err != nil {
 		t.Fatal(err)
 	}

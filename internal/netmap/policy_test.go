@@ -1,7 +1,9 @@
 package netmap_test
 
 import (
+	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -194,5 +196,60 @@ func TestPolicyThatNoLongerHolds(t *testing.T) {
 	role(selvage.RoleMember)
 	if err := n.View().Policy.Failing; err != nil {
 		t.Errorf("with the old role: %v", err)
+	}
+}
+
+// In a large network, a device that joins a group changes nobody's packet filter; in a
+// small one filters say addresses.
+func TestJoiningAGroupChangesNoFilterInALargeNetwork(t *testing.T) {
+	_, n, alice := setup(t)
+	mustSetPolicy(t, n, `{
+		"groups": {"group:ops": ["alice"]},
+		"tagOwners": {"tag:db": []},
+		"grants": [{"src": ["group:ops"], "dst": ["tag:db"], "ip": ["tcp:5432", "icmp:*"]}],
+	}`)
+	db := device("db")
+	db.User, db.Tags = n.View().Owner().ID, []string{"tag:db"}
+	server := mustJoin(t, n, db).ID
+	join := func() (*netmap.Node, netmap.Delta) {
+		before := n.View()
+		j := device("laptop")
+		j.User = alice.ID
+		node := mustJoin(t, n, j)
+		return node, n.View().Since(before, before.Node(server))
+	}
+	node, d := join()
+	filter := n.View().PacketFilter(n.View().Node(server))
+	if text := fmt.Sprint(filter); !d.Filter || !strings.Contains(text, node.IPv4.String()) {
+		t.Errorf("in a small network the filter is %s", text)
+	}
+	for n.View().Compact() == false {
+		join()
+	}
+	was := n.View().PacketFilter(n.View().Node(server))
+	node, d = join()
+	is := n.View().PacketFilter(n.View().Node(server))
+	if d.Filter || !reflect.DeepEqual(was, is) || len(d.Whole) != 1 {
+		t.Errorf("one more member: filter changed: %v, told of %d devices; %v, now %v", d.Filter, len(d.Whole), was, is)
+	}
+	v := n.View()
+	caps := v.PeerCaps(v.Node(server), v.Node(node.ID))
+	if text := fmt.Sprint(is); len(caps) != 1 || !strings.Contains(text, "cap:"+string(caps[0])) || strings.Contains(text, node.IPv4.String()) {
+		t.Errorf("the filter is %s, and the device has %v", text, caps)
+	}
+	// The form stays until the network is much smaller.
+	count := func() int { return len(slices.Collect(n.View().Nodes())) }
+	for count() > compactFrom/2 {
+		for x := range n.View().Nodes() {
+			if x.ID != server {
+				if err := n.DeleteNode(t.Context(), selvage.Local(), x.ID); err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		if !n.View().Compact() && count() >= compactFrom/2 {
+			t.Errorf("the form changes with %d devices", count())
+		}
 	}
 }

@@ -37,12 +37,13 @@ type peer struct {
 	Hostname  string
 	Routes    []netip.Prefix
 	Addresses string
+	Caps      string
 }
 
 func peerOf(v *netmap.View, viewer, n *netmap.Node) peer {
 	return peer{
 		n.Name, n.Tags, n.User, n.Key.String(), n.KeyExpiry, n.Soft.Endpoints, n.Soft.HomeDERP, n.Soft.Disco.String(),
-		n.Soft.Cap, n.Online, n.Soft.Hostinfo.Hostname, v.RoutesFor(viewer, n), fmt.Sprint(n.Addresses()),
+		n.Soft.Cap, n.Online, n.Soft.Hostinfo.Hostname, v.RoutesFor(viewer, n), fmt.Sprint(n.Addresses()), fmt.Sprint(v.PeerCaps(viewer, n)),
 	}
 }
 
@@ -54,7 +55,7 @@ type follower struct {
 	view  *netmap.View
 	peers map[selvage.NodeID]peer
 	users map[selvage.UserID]selvage.User
-	rules []tailcfg.FilterRule
+	rules map[string][]tailcfg.FilterRule
 	gone  bool
 }
 
@@ -66,7 +67,7 @@ func (f *follower) start() {
 		f.gone = true
 		return
 	}
-	f.rules = f.view.Filter(self)
+	f.rules = f.view.PacketFilter(self)
 	for n := range f.view.Peers(self) {
 		f.peers[n.ID] = peerOf(f.view, self, n)
 		if u := f.view.User(n.User); u != nil {
@@ -97,7 +98,7 @@ func (f *follower) look() {
 		f.users[u.ID] = *u
 	}
 	if d.Filter {
-		f.rules = v.Filter(self)
+		f.rules = v.PacketFilter(self)
 	}
 	f.view = v
 }

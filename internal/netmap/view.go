@@ -34,6 +34,11 @@ type View struct {
 	// members has, for each class, the seq at which its members last changed.
 	members trie[uint64]
 
+	// count is how many nodes there are, and compact whether filters are in the form of
+	// compact.go.
+	count   int
+	compact bool
+
 	// superseded is closed when there is a newer view.
 	superseded chan struct{}
 	// routesSeq is the seq at which some node's routes last changed.

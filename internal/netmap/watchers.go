@@ -168,6 +168,6 @@ func peersCare(old, now *Node) bool {
 
 // selfCares reports whether the node itself may have to be told of the change.
 func selfCares(old, now *Node) bool {
-	return old.Node != now.Node || old.Class != now.Class || old.onlyV6 != now.onlyV6 || old.Expired != now.Expired ||
+	return old.Node != now.Node || old.Class != now.Class || old.offersMore() != now.offersMore() || old.onlyV6 != now.onlyV6 || old.Expired != now.Expired ||
 		!slices.Equal(old.Routes, now.Routes) || !slices.Equal(old.Primary, now.Primary)
 }

@@ -47,6 +47,8 @@ type Options struct {
 	DB *store.DB
 	// NoiseKey is the server's key; a new one if zero.
 	NoiseKey key.MachinePrivate
+	// CompactFrom is that of netmap.Options.
+	CompactFrom int
 	// Control overrides options of the server; Hub, Logger, NoiseKey and DERPMap
 	// are set by New.
 	Control control.Options
@@ -64,7 +66,7 @@ func New(t testing.TB, o Options) *Server {
 	log := new(LogBuffer)
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	ctx, cancel := context.WithCancel(context.Background())
-	hub, err := netmap.Open(ctx, netmap.Options{DB: o.DB, Logger: logger, Now: o.Control.Now})
+	hub, err := netmap.Open(ctx, netmap.Options{DB: o.DB, Logger: logger, Now: o.Control.Now, CompactFrom: o.CompactFrom})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -163,7 +163,7 @@ type world struct {
 
 func newWorld(db *store.DB) (*world, error) {
 	ctx := context.Background()
-	hub, err := netmap.Open(ctx, netmap.Options{DB: db, Logger: slog.New(slog.DiscardHandler)})
+	hub, err := netmap.Open(ctx, netmap.Options{DB: db, Logger: slog.New(slog.DiscardHandler), CompactFrom: 4})
 	if err != nil {
 		return nil, err
 	}

@@ -14,9 +14,6 @@ import (
 	"selvage/internal/netmap"
 )
 
-// filterChunk is the name of the one chunk that holds a node's packet filter.
-const filterChunk = "base"
-
 // Full returns the first message of a session: everything. The message has no DERP
 // map and no times; the session adds them.
 func Full(v *netmap.View, self *netmap.Node) *tailcfg.MapResponse {
@@ -103,7 +100,7 @@ func Relays(v *netmap.View, server *tailcfg.DERPMap) *tailcfg.DERPMap {
 // Filter returns a node's packet filter. An empty list admits nothing; it is not
 // the same as no list, which would leave the old filter in place.
 func Filter(v *netmap.View, self *netmap.Node) map[string][]tailcfg.FilterRule {
-	return map[string][]tailcfg.FilterRule{filterChunk: v.Filter(self)}
+	return v.PacketFilter(self)
 }
 
 // Delta returns what tells a node of the difference d between two views, without

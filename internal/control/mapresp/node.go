@@ -25,6 +25,12 @@ func Self(v *netmap.View, n *netmap.Node) *tailcfg.Node {
 func Peer(v *netmap.View, viewer, peer *netmap.Node) *tailcfg.Node {
 	t := base(v, peer)
 	t.Hostinfo = netmap.PeerHostinfo(peer.Soft.Hostinfo).View()
+	for _, c := range v.PeerCaps(viewer, peer) {
+		if t.CapMap == nil {
+			t.CapMap = tailcfg.NodeCapMap{}
+		}
+		t.CapMap[c] = nil
+	}
 	routes := v.RoutesFor(viewer, peer)
 	t.AllowedIPs = append(peer.AddressPrefixes(), routes...)
 	for _, r := range routes {
