@@ -83,6 +83,5 @@ func (c *comparison) feeds() func(src, dst policy.Class) bool {
 	if !c.now.names(c.is) {
 		return c.now.Policy.Feeds
 	}
-	d := c.is.Device()
-	return func(src, dst policy.Class) bool { return c.now.Policy.CompactFeeds(src, d, dst) }
+	return func(src, dst policy.Class) bool { return c.now.Policy.CompactFeeds(src, c.is.Device(), dst) }
 }

@@ -91,12 +91,11 @@ const attrDisableIPv4 = "disable-ipv4"
 // judge works out what the policy sees in the node.
 func (n *Node) judge(p *Policy) {
 	n.onlyV6 = false
-	if p.Parsed.DisableIPv4() {
-		n.onlyV6 = true
-	} else if _, ok := p.CapMap(n.Device())[attrDisableIPv4]; ok {
-		n.onlyV6 = true
-	}
-	n.Class = p.Class(n.Device())
+	d := n.Device()
+	_, asked := p.CapMap(d)[attrDisableIPv4]
+	n.onlyV6 = asked || p.Parsed.DisableIPv4()
+	d.Addrs = n.Addresses()
+	n.Class = p.Class(d)
 }
 
 // changed says in which parts a and b, two states of one node, differ for a client

@@ -227,10 +227,6 @@ func (tx *Tx) PutPolicy(text string) (*Policy, error) {
 	if err != nil {
 		return nil, selvage.Errorf(selvage.KindInvalid, "%w", err)
 	}
-	users := tx.people()
-	if err := parsed.Test(users.persons()); err != nil {
-		return nil, selvage.Errorf(selvage.KindInvalid, "%w", err)
-	}
 	rev := &selvage.PolicyRevision{Tailnet: tx.n.id, Rev: 1, Text: text, Created: tx.Now, Author: actorName(tx.Actor)}
 	var old any
 	if newest != nil {
@@ -240,7 +236,11 @@ func (tx *Tx) PutPolicy(text string) (*Policy, error) {
 		return nil, fmt.Errorf("a change has two policies")
 	}
 	p := &Policy{Rev: rev, Parsed: parsed, newest: rev.Rev}
-	tx.policy = p.compile(users, tx.v.Tailnet, tx.v.nodes)
+	p = p.compile(tx.people(), tx.v.Tailnet, tx.v.nodes)
+	if p.Failing != nil {
+		return nil, selvage.Errorf(selvage.KindInvalid, "%w", p.Failing)
+	}
+	tx.policy = p
 	tx.Log(journal.PolicySet, "policy", old, rev)
 	return tx.policy, nil
 }
