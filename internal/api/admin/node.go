@@ -235,7 +235,7 @@ func pingNode(r *request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		to = other.IPv4
+		to = other.Addresses()[0] // the policy may have taken the IPv4 one away
 	}
 	if r.s.opts.Ping == nil {
 		return nil, missing("ask devices to ping")
