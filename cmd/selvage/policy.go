@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -254,12 +255,9 @@ func checkPolicy(ctx context.Context, sh *shell, name string, offline bool) erro
 }
 
 func checkOffline(text string) admin.PolicyCheck {
-	result := admin.PolicyCheck{OK: true, Problems: []admin.Problem{}}
-	for _, f := range review.Lint(text, nil) {
-		result.OK = result.OK && f.Severity != string(policy.SeverityError)
-		result.Problems = append(result.Problems, admin.Problem{Line: f.Line, Column: f.Col, Severity: f.Severity, Message: f.Msg, Fix: f.Fix})
-	}
-	return result
+	problems := admin.Problems(review.Lint(text, nil))
+	wrong := func(p admin.Problem) bool { return p.Severity == string(policy.SeverityError) }
+	return admin.PolicyCheck{OK: !slices.ContainsFunc(problems, wrong), Problems: problems}
 }
 
 func policyHistory(ctx context.Context, sh *shell, _ []string) error {

@@ -196,6 +196,9 @@ func policyFormatCommand() *command {
 }
 
 func formatPolicy(sh *shell, name string, write bool) error {
+	if write && name == "-" {
+		return usagef("--write needs the name of a file")
+	}
 	text, err := sh.readInput(name, maxPolicy)
 	if err != nil {
 		return err
@@ -204,10 +207,7 @@ func formatPolicy(sh *shell, name string, write bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	switch {
-	case write && name == "-":
-		return usagef("--write needs the name of a file")
-	case write && out != text:
+	if write && out != text {
 		info, err := os.Stat(name)
 		if err != nil {
 			return fmt.Errorf("look at file: %w", err)

@@ -32,8 +32,8 @@ func problems(ds []policy.Diagnostic) []Problem {
 	return list
 }
 
-// found is problems for what a review has found.
-func found(fs []review.Finding) []Problem {
+// Problems returns what a review has found, as the API says it.
+func Problems(fs []review.Finding) []Problem {
 	list := []Problem{}
 	for _, f := range fs {
 		list = append(list, Problem{Line: f.Line, Column: f.Col, Severity: f.Severity, Message: f.Msg, Fix: f.Fix})
@@ -86,17 +86,15 @@ func setPolicy(r *request) (any, error) {
 		if v.Policy.Rev != nil && v.Policy.Problem == nil && v.Policy.Rev.Text == b.Text {
 			return nil
 		}
-		if _, err := tx.PutPolicy(b.Text); err != nil {
-			return err
-		}
-		return nil
+		_, err := tx.PutPolicy(b.Text)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	v := net.View()
 	answer := r.policyOf(v)
-	answer.Warnings = found(review.Lint(answer.Text, v.Review()))
+	answer.Warnings = Problems(review.Lint(answer.Text, v.Review()))
 	return answer, nil
 }
 
@@ -127,11 +125,11 @@ func checkPolicy(r *request) (any, error) {
 	var refused *policy.Error
 	switch {
 	case errors.As(err, &refused):
-		return PolicyCheck{Problems: found(review.Findings(text, err))}, nil
+		return PolicyCheck{Problems: Problems(review.Findings(text, err))}, nil
 	case err != nil:
 		return nil, err
 	}
-	return PolicyCheck{OK: true, Problems: found(review.Lint(text, v.ReviewUnder(p)))}, nil
+	return PolicyCheck{OK: true, Problems: Problems(review.Lint(text, v.ReviewUnder(p)))}, nil
 }
 
 func listRevisions(r *request) (any, error) {
