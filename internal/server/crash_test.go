@@ -150,12 +150,8 @@ func crashRound(t *testing.T, dir string, a *acked, loaded bool) {
 		wg.Go(func() { registerMany(ctx, fields[1], fields[2], a) })
 	}
 	wg.Go(func() { a.read(lines) })
-	for had, deadline := a.devices(), time.Now().Add(20*time.Second); loaded && a.devices() == had; {
-		if time.Now().After(deadline) {
-			t.Error("no device could join in 20 s")
-			break
-		}
-		time.Sleep(time.Millisecond)
+	if loaded {
+		a.await(t)
 	}
 	// A random moment is the point here: the kill must not wait for anything else.
 	time.Sleep(time.Duration(20+rand.IntN(150)) * time.Millisecond)
@@ -170,6 +166,19 @@ func (a *acked) devices() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.nodes)
+}
+
+// await returns when one more device has joined.
+func (a *acked) await(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for had, deadline := a.devices(), time.Now().Add(20*time.Second); a.devices() == had; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Error("no device could join in 20 s")
+			return
+		}
+	}
 }
 
 // read takes in what the child acknowledges. A last line that is cut off doesn't
